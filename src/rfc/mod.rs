@@ -1,0 +1,5 @@
+//! What HTTP permits.
+mod reason;
+mod time;
+pub use reason::Reason;
+pub use time::Moment;
