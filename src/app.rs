@@ -1,1 +1,289 @@
-//! Wires the rooms.
+//! Wires the rooms: a validated configuration becomes a gateway, the gateway gets its listeners, and all of it runs until
+//! it is told to stop and has drained.
+//!
+//! `build` binds nothing, so a configuration that does not work leaves nothing half-started; `bind` takes every address or
+//! none; `run` serves. Draining: not ready any more, then no new connections, then what is in flight ends, then exit.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, Readiness};
+use crate::changes::Bus;
+use crate::clock::Clock;
+use crate::config::{AdminSettings, Config, OriginEntry, OriginKind};
+use crate::demo;
+use crate::fleet::Fleet;
+use crate::listen::{Drain, ListenError, ListenSettings, Listeners};
+use crate::policy::{Policy, PolicyProblem};
+use crate::serve::{self, Gateway};
+use crate::store::{Ledger, Store};
+use crate::telemetry::{AccessLog, Metrics};
+use crate::upstream::{Origin, OriginSettings, Transport, TransportError};
+
+mod doors;
+
+use self::doors::{AdminDoor, DataDoor};
+
+/// How often the store drops what can no longer be used.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often the wall clock is read again.
+const RESYNC: Duration = Duration::from_secs(60);
+
+/// A gateway, not listening yet.
+pub struct App {
+    gateway: Gateway,
+    listen: ListenSettings,
+    admin: AdminSettings,
+}
+
+/// A gateway that has its addresses.
+pub struct Bound {
+    app: App,
+    data: Listeners,
+    admin: Option<Listeners>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug)]
+pub enum AppError {
+    /// The routes do not compile. `check` says so earlier, with file and line.
+    Policy(Vec<PolicyProblem>),
+    /// An origin cannot be used as configured.
+    Origin(String, TransportError),
+    /// The access log cannot be written.
+    Log(std::io::Error),
+    /// An address cannot be listened on.
+    Listen(ListenError),
+}
+
+impl AppError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, AppError::Listen(_)) { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppError::Policy(problems) => problems.iter().try_for_each(|problem| writeln!(f, "{problem}")),
+            AppError::Origin(name, error) => write!(f, "origin {name}: {error}"),
+            AppError::Log(error) => write!(f, "the access log cannot be written: {error}"),
+            AppError::Listen(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}
+
+/// When to stop.
+pub struct Stop(CancellationToken);
+
+impl Stop {
+    /// At SIGTERM or SIGINT; at the second one at once.
+    pub fn signals() -> Self {
+        let token = CancellationToken::new();
+        let told = token.clone();
+        tokio::spawn(async move {
+            signal().await;
+            told.cancel();
+            signal().await;
+            tracing::warn!("told to stop twice: stopping without draining");
+            std::process::exit(130);
+        });
+        Self(token)
+    }
+
+    /// When `token` is cancelled.
+    pub fn when(token: CancellationToken) -> Self {
+        Self(token)
+    }
+}
+
+impl App {
+    /// Puts a gateway together. Nothing listens yet, nothing has been asked. Needs a tokio runtime.
+    pub fn build(config: Config, clock: Clock) -> Result<Self, AppError> {
+        let Config { listen, admin, origins, memory, policy, gateway, log, warnings: _ } = config;
+        let policy = Policy::compile(policy).map_err(AppError::Policy)?;
+        let origins = origins
+            .into_iter()
+            .map(|entry| origin(entry, &clock))
+            .collect::<Result<Vec<_>, _>>()?;
+        let fleet = Fleet::in_process();
+        let ledger = Arc::new(Ledger::new(fleet.epoch(), memory.max_ledger_tags));
+        let store = Arc::new(Store::new(memory, Arc::clone(&ledger)));
+        let bus = Arc::new(Bus::new(fleet, ledger));
+        let routes: Vec<String> = policy.rules().iter().map(|rule| rule.name.to_string()).collect();
+        let names: Vec<String> = origins.iter().map(|origin: &Arc<Origin>| origin.name().to_owned()).collect();
+        let gateway = Gateway::new(serve::Parts {
+            settings: gateway,
+            policy,
+            origins,
+            store,
+            bus,
+            clock,
+            metrics: Arc::new(Metrics::new(&routes, &names)),
+            access: AccessLog::start(&log, routes).map_err(AppError::Log)?,
+        });
+        Ok(Self { gateway, listen, admin })
+    }
+
+    /// The gateway.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Takes every address, or none.
+    pub fn bind(self) -> Result<Bound, AppError> {
+        let data = Listeners::bind(&self.listen).map_err(AppError::Listen)?;
+        let admin = match self.admin.listen {
+            Some(address) => Some(Listeners::bind(&admin_listen(address)).map_err(AppError::Listen)?),
+            None => None,
+        };
+        Ok(Bound { app: self, data, admin })
+    }
+}
+
+impl Bound {
+    /// The addresses of the data listener.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.data.addresses()
+    }
+
+    /// The address of the admin listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|admin| admin.addresses().first().copied())
+    }
+
+    /// Says on standard output where it listens, and what to try.
+    pub fn announce(&self) {
+        let gateway = &self.app.gateway;
+        for address in self.addresses() {
+            println!("forebay listens on {address}");
+        }
+        if let Some(address) = self.admin_address() {
+            println!("admin on http://{address}");
+        }
+        let demo = gateway.origins().iter().any(|origin| origin.name() == "demo" || origin.is_in_process());
+        if let (true, Some(data), Some(admin)) = (demo, self.addresses().first(), self.admin_address()) {
+            println!("\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n");
+            println!("  curl -i http://{data}/api/users/user-1");
+            println!("  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'");
+            println!("  curl 'http://{admin}/v1/explain?url=/api/users/user-1'\n");
+        }
+    }
+
+    /// Serves until told to stop, and then until what is in flight has ended or the grace period is over.
+    pub async fn run(self, stop: Stop) {
+        let Bound { app: App { gateway, admin: settings, .. }, data, admin } = self;
+        let ended = CancellationToken::new();
+        let (ready, drain, admin_drain) = (Readiness::default(), Drain::new(), Drain::new());
+        let stats = data.stats();
+        background(&gateway, &ended);
+        let door = DataDoor::new(gateway.clone());
+        let serving = tokio::spawn(data.run(door, gateway.clock().clone(), drain.clone()));
+        let admin_serving = admin.map(|listeners| {
+            let admin =
+                Admin { gateway: gateway.clone(), listeners: stats, token: settings.token.map(Into::into), ready: ready.clone() };
+            tokio::spawn(listeners.run(AdminDoor::new(admin.router()), gateway.clock().clone(), admin_drain.clone()))
+        });
+        ready.set(true);
+        stop.0.cancelled().await;
+        tracing::info!("draining");
+        ready.set(false);
+        drain.begin();
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the data listener ended unexpectedly");
+        }
+        // The admin listener goes last: readiness and metrics are wanted while the rest drains.
+        admin_drain.begin();
+        admin_drain.begin();
+        if let Some(serving) = admin_serving {
+            let _ = serving.await;
+        }
+        ended.cancel();
+        gateway.flush_access_log().await;
+        tracing::info!("drained");
+    }
+}
+
+/// The sample backend by itself.
+pub async fn backend_only(address: SocketAddr) -> Result<(), AppError> {
+    let clock = Clock::system();
+    let listeners = Listeners::bind(&ListenSettings { http: Some(address), ..ListenSettings::default() })
+        .map_err(AppError::Listen)?;
+    for address in listeners.addresses() {
+        println!("sample backend on http://{address}");
+    }
+    let drain = Drain::new();
+    let stop = Stop::signals();
+    let router = demo::backend(demo::DemoSettings::default(), clock.clone());
+    let serving = tokio::spawn(listeners.run(AdminDoor::new(router), clock, drain.clone()));
+    stop.0.cancelled().await;
+    drain.begin();
+    let _ = serving.await;
+    Ok(())
+}
+
+fn origin(entry: OriginEntry, clock: &Clock) -> Result<Arc<Origin>, AppError> {
+    let OriginEntry { name, kind } = entry;
+    let (settings, transport) = match kind {
+        OriginKind::Demo => {
+            let backend = demo::backend(demo::DemoSettings::default(), clock.clone());
+            (OriginSettings { name, ..OriginSettings::default() }, Transport::service(backend))
+        }
+        OriginKind::Http(settings) => {
+            let transport = Transport::hyper(&settings).map_err(|error| AppError::Origin(name.clone(), error))?;
+            (OriginSettings { name, ..*settings }, transport)
+        }
+    };
+    Ok(Origin::new(settings, transport, clock.clone()))
+}
+
+/// What goes on behind the requests, until `ended`.
+fn background(gateway: &Gateway, ended: &CancellationToken) {
+    for origin in gateway.origins() {
+        tokio::spawn(Arc::clone(origin).watch(ended.clone()));
+    }
+    let bus = Arc::clone(gateway.bus());
+    let end = ended.clone();
+    tokio::spawn(async move { bus.follow(end.cancelled_owned()).await });
+    let (gateway, end) = (gateway.clone(), ended.clone());
+    tokio::spawn(async move {
+        let mut sweep = tokio::time::interval(SWEEP);
+        let mut resync = tokio::time::interval(RESYNC);
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return,
+                _ = sweep.tick() => gateway.store().sweep(gateway.clock().now()),
+                _ = resync.tick() => gateway.clock().resync(),
+            }
+        }
+    });
+}
+
+fn admin_listen(address: SocketAddr) -> ListenSettings {
+    ListenSettings { http: Some(address), max_connections: 256, grace: Duration::from_secs(1), ..ListenSettings::default() }
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be listened for; stop the process with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,1 +1,221 @@
-//! (room: cli)
+//! The command line: `forebay run · check · explain · purge · stat · demo`. `forebay` alone is `forebay run`.
+//!
+//! Exit codes: 0 done; 1 the configuration has problems, or what was asked for did not work; 2 the command line is wrong,
+//! or an address cannot be listened on.
+
+mod live;
+mod local;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+
+/// A caching gateway for REST backends.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, about, long_about = None, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway (also without a command)
+    Run(RunArgs),
+    /// Reports every problem of a configuration, with file, line and a hint
+    Check(CheckArgs),
+    /// Tells why a URL is, or is not, cached
+    Explain(ExplainArgs),
+    /// Purges what a running gateway has stored
+    Purge(PurgeArgs),
+    /// Shows hit ratios, latencies and backends of a running gateway
+    Stat(StatArgs),
+    /// Runs a sample backend with a gateway in front of it; needs no set-up
+    Demo(DemoArgs),
+}
+
+/// Where the configuration comes from, and what overrides it.
+#[derive(Args, Clone, Debug)]
+struct RunArgs {
+    /// The configuration file [default: config.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to serve on; also FOREBAY_LISTEN
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// The backend's URL, or `demo`; also FOREBAY_ORIGIN
+    #[arg(long, value_name = "URL")]
+    origin: Option<String>,
+    /// The admin listener's address; also FOREBAY_ADMIN
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct CheckArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Prints every setting there is, with unit, default and a sentence
+    #[arg(long)]
+    reference: bool,
+}
+
+#[derive(Args, Debug)]
+struct ExplainArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// The request's method
+    #[arg(short = 'X', long, default_value = "GET", value_name = "M")]
+    method: String,
+    /// A request field; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// Asks the gateway that runs with this admin address what it has stored, instead of the configuration alone
+    #[arg(long)]
+    live: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    /// A path, or a URL
+    url: String,
+}
+
+#[derive(Args, Debug)]
+struct Remote {
+    /// The admin listener of the running gateway; also FOREBAY_ADMIN
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// The admin token; also FOREBAY_ADMIN_TOKEN, which does not show in the list of processes
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct PurgeArgs {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    what: What,
+    /// Counts as stale instead of gone: served once more while it is refreshed
+    #[arg(long)]
+    soft: bool,
+    /// Returns when every node has applied it
+    #[arg(long, value_name = "fleet")]
+    wait: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// A URL, or a path on every host, with all variants
+    #[arg(long)]
+    url: Option<String>,
+    /// Everything with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Everything below this path
+    #[arg(long)]
+    prefix: Option<String>,
+    /// Everything
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Args, Debug)]
+struct StatArgs {
+    #[command(flatten)]
+    remote: Remote,
+    /// Shows it again every second
+    #[arg(long)]
+    watch: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct DemoArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Only the sample backend, on --listen
+    #[arg(long)]
+    backend_only: bool,
+}
+
+/// Parses the command line, does what it says, and says how it went.
+pub fn main() -> ExitCode {
+    let Cli { command, run } = Cli::parse();
+    // One provider for the whole process, before anything makes a TLS configuration.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let done = match command {
+        None => local::run(&run),
+        Some(Command::Run(run)) => local::run(&run),
+        Some(Command::Check(args)) => local::check(&args),
+        Some(Command::Explain(args)) if args.live => live::explain(&args),
+        Some(Command::Explain(args)) => local::explain(&args),
+        Some(Command::Purge(args)) => live::purge(args),
+        Some(Command::Stat(args)) => live::stat(&args),
+        Some(Command::Demo(args)) => local::demo(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { message, code }) => {
+            eprintln!("{message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn new(message: impl ToString) -> Self {
+        Self { message: message.to_string(), code: 1 }
+    }
+}
+
+impl RunArgs {
+    /// Flags override the environment, which overrides the file.
+    fn overrides(&self) -> Overrides {
+        Overrides::gather(self.listen.clone(), self.origin.clone(), self.admin.clone())
+    }
+}
+
+impl Remote {
+    fn address(&self) -> String {
+        let given = self.admin.clone().or_else(|| std::env::var("FOREBAY_ADMIN").ok());
+        given.unwrap_or_else(|| String::from("127.0.0.1:9090"))
+    }
+
+    fn token(&self) -> Option<String> {
+        self.token.clone().or_else(|| std::env::var("FOREBAY_ADMIN_TOKEN").ok())
+    }
+}
+
+/// A runtime for commands that ask one thing.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    Ok(runtime.block_on(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -31,9 +31,11 @@ reasons! {
     RoutePass, "route-pass", "policy", "The route says `pass = true`.";
     RequestBody, "request-body", "RFC 9110 §9.3.1", "A GET with a body is not looked up: the body could change the answer.";
     DotSegments, "dot-segments", "policy", "The path holds dot segments, raw or encoded; the backend may see another path than the route did.";
+    Precondition, "precondition", "RFC 9110 §13.1.1", "If-Match and If-Unmodified-Since are for the backend to evaluate.";
     SignedUrl, "signed-url", "RFC 9110 §17.9", "The query carries a signature or token; such answers belong to one client.";
     SensitivePath, "sensitive", "RFC 9111 §7.3", "The route or path is declared sensitive and is never stored.";
     KeyTooLong, "key-too-long", "policy", "The cache key would be longer than the limit.";
+    HeadNotStored, "head", "RFC 9111 §4", "An answer to HEAD is not kept, and no stored answer to GET would do.";
     ForcedRefresh, "forced", "policy", "An authorised client asked for a fresh answer.";
     RequestNoStore, "request-no-store", "RFC 9111 §5.2.1.5", "The request says no-store, and the route honours request directives.";
     RequestNoCache, "request-no-cache", "RFC 9111 §5.2.1.4", "The request asks for validation, and the route honours request directives.";
@@ -56,6 +58,7 @@ reasons! {
     TooLarge, "too-large", "policy", "The body is larger than `max_object`.";
     Truncated, "truncated", "RFC 9111 §3.3", "The body ended early; an incomplete answer is not stored.";
     CloseDelimited, "close-delimited", "RFC 9112 §8", "The body ended with the connection, so its completeness cannot be known.";
+    EndlessStream, "endless", "policy", "The answer is an event stream: it is passed on as it comes and has no end to wait for.";
     AmbiguousFraming, "framing", "RFC 9112 §6.3", "The answer was framed in two ways at once; it is passed on decoded and not stored.";
     UnkeyedInput, "unkeyed-input", "policy", "The profile is strict and the request carried something the key does not name.";
     TypeMismatch, "type-mismatch", "policy", "The path's extension and the answer's Content-Type disagree, so the route's ttl does not apply.";

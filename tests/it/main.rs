@@ -1,1 +1,4 @@
-//! The suite.
+//! The gateway as a whole, in one process, on paused time, without sockets: see `talk`.
+
+mod semantics;
+mod talk;

@@ -1,0 +1,49 @@
+# The contributor's menu. `make test` is the test command; CI calls it and the others below it.
+
+CARGO ?= cargo
+BINARY := target/release/forebay
+SUITE  := tests/conformance/node_modules/http-cache-tests
+
+.PHONY: help run test unit format clippy lint conformance bench instructions release docs clean
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Runs the gateway from config.toml, in front of the sample backend
+	$(CARGO) run --release
+
+test: tools-test format clippy unit ## Formatting, clippy, and every test that needs no network
+
+unit:
+	$(CARGO) test --locked
+
+format:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+lint: tools-lint ## Licences, sources and doubled dependencies
+	$(CARGO) deny check bans licenses sources
+
+conformance: tools-conformance release ## The public HTTP cache test suite against the release binary
+	node tests/conformance/run.mjs --binary $(BINARY) --report target/conformance.json
+
+bench: release ## Against nginx and HAProxy on pinned cores: QUICK=1 for a short run
+	bench/run.sh $(if $(QUICK),--quick)
+
+instructions: tools-instructions ## Instructions per memory hit, counted by callgrind
+	bench/instructions.sh
+
+release:
+	$(CARGO) build --release --locked
+
+docs: ## The library's documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked
+
+tools-%:
+	@scripts/tools.sh $*
+
+clean: ## Removes what was built
+	$(CARGO) clean
+	rm -rf tests/conformance/node_modules

@@ -1,0 +1,144 @@
+//! What can be looked at.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Admin;
+use crate::serve::admit::Client;
+use crate::serve::body::Body;
+use crate::telemetry::{Gauges, OriginGauge};
+
+/// How many lines a listing has unless it is asked for more or fewer.
+const LINES: usize = 100;
+const MOST_LINES: usize = 10_000;
+
+pub(super) async fn index() -> &'static str {
+    "forebay admin\n\n\
+     POST /v1/purge            {\"url\"|\"tag\"|\"prefix\": \"…\"} or {\"all\": true}, \"soft\": true\n\
+     GET  /v1/explain?url=/x   why it is or is not cached (&ask=true asks the backend)\n\
+     GET  /v1/entries?prefix=/ what is stored\n\
+     GET  /v1/ledger           the latest changes\n\
+     GET  /v1/stat             hit ratios, latencies, backends\n\
+     GET  /metrics             for Prometheus\n\
+     GET  /livez /readyz       health\n"
+}
+
+/// 200 while requests are welcome. A backend that is down does not make the gateway unready: what is stored is served.
+pub(super) async fn ready(State(admin): State<Admin>) -> Response {
+    let origins: serde_json::Map<String, serde_json::Value> = admin
+        .gateway
+        .origins()
+        .iter()
+        .map(|origin| (origin.name().to_owned(), json!({ "healthy": origin.state().is_healthy() })))
+        .collect();
+    let ready = admin.ready.get();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": ready, "origins": origins }))).into_response()
+}
+
+pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
+    let text = admin.gateway.metrics().render(&gauges(&admin));
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+pub(super) async fn stat(State(admin): State<Admin>) -> Response {
+    Json(admin.gateway.metrics().snapshot(&gauges(&admin))).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Listing {
+    prefix: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn entries(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Response {
+    let limit = listing.limit.unwrap_or(LINES).min(MOST_LINES);
+    let now = admin.gateway.clock().now();
+    let entries = admin.gateway.store().list(listing.prefix.as_deref().unwrap_or("/"), limit, now);
+    Json(json!({ "entries": entries })).into_response()
+}
+
+pub(super) async fn ledger(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Response {
+    let limit = listing.limit.unwrap_or(LINES).min(MOST_LINES);
+    Json(json!({ "changes": admin.gateway.bus().audit(limit) })).into_response()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Question {
+    url: String,
+    method: Option<String>,
+    host: Option<String>,
+    #[serde(default)]
+    ask: bool,
+    /// `name: value` lines.
+    #[serde(default)]
+    header: Option<String>,
+}
+
+pub(super) async fn explain(State(admin): State<Admin>, Query(question): Query<Question>) -> Response {
+    let request = match request(&question) {
+        Ok(request) => request,
+        Err(problem) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": problem }))).into_response(),
+    };
+    let client = Client { address: std::net::SocketAddr::from(([127, 0, 0, 1], 0)), secure: is_https(&question.url) };
+    Json(admin.gateway.explain(client, request, question.ask).await).into_response()
+}
+
+fn is_https(url: &str) -> bool {
+    url.starts_with("https:")
+}
+
+fn request(question: &Question) -> Result<Request<Body>, String> {
+    let uri: Uri = question.url.parse().map_err(|error| format!("`url`: {error}"))?;
+    let mut headers = HeaderMap::new();
+    let host = question.host.clone().or_else(|| uri.authority().map(ToString::to_string));
+    let host = host.unwrap_or_else(|| String::from("localhost"));
+    headers.insert(header::HOST, HeaderValue::from_str(&host).map_err(|error| format!("`host`: {error}"))?);
+    for line in question.header.iter().flat_map(|lines| lines.lines()) {
+        let (name, value) = line.split_once(':').ok_or_else(|| format!("`header`: `{line}` is not `name: value`"))?;
+        let name = HeaderName::try_from(name.trim()).map_err(|error| format!("`header`: {error}"))?;
+        let value = HeaderValue::try_from(value.trim()).map_err(|error| format!("`header`: {error}"))?;
+        headers.append(name, value);
+    }
+    let method = question.method.as_deref().unwrap_or("GET").to_ascii_uppercase();
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = method.parse().map_err(|error| format!("`method`: {error}"))?;
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    *request.uri_mut() = path.parse().map_err(|error| format!("`url`: {error}"))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn gauges(admin: &Admin) -> Gauges {
+    let gateway = &admin.gateway;
+    let store = gateway.store();
+    Gauges {
+        memory_bytes: store.weight(),
+        memory_entries: store.count(),
+        memory_capacity: store.capacity(),
+        evictions: store.evictions(),
+        flights: gateway.flights_under_way() as u64,
+        ledger_applied: store.ledger().applied(),
+        listeners: admin.listeners.read().to_vec(),
+        ready: admin.ready.get(),
+        origins: gateway
+            .origins()
+            .iter()
+            .map(|origin| {
+                let state = origin.state();
+                OriginGauge {
+                    name: origin.name().to_owned(),
+                    healthy: state.is_healthy(),
+                    in_flight: state.in_flight as u64,
+                    queued: state.queued as u64,
+                    breaker_open: state.is_refusing(),
+                }
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,332 @@
+//! Step 6: one fetch, from the backend into the store and to everybody who waits for it.
+//!
+//! A fill runs in a task of its own and owns all it needs, so nothing a client does can stop it. It asks the backend
+//! (for the whole, or whether what is stored still holds), decides whether the answer may be kept, and keeps it while it
+//! streams to those who wait. Whatever happens, its flight ends in a stage that says what happened.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use http_body::Body as _;
+
+use super::encode;
+use super::flight::{Draft, Leader};
+use super::forward::Outbound;
+use super::growing::Growing;
+use super::shape::NEVER_STORED;
+use crate::clock::Clock;
+use crate::policy::{self, CacheKey, Policy, Rule};
+use crate::rfc::{
+    self, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators, Vary,
+    VaryKey,
+};
+use crate::store::{Born, Entry, EntryParts, Store};
+use crate::upstream::{FetchError, FetchErrorKind, Fetched, Framing, InterimSink, Origin};
+
+/// Everything a fill needs to run by itself.
+pub struct Fill {
+    /// Where the answer goes.
+    pub store: Arc<Store>,
+    /// Who is asked.
+    pub origin: Arc<Origin>,
+    /// The time.
+    pub clock: Clock,
+    /// The policy the request was routed by, kept for as long as the fill runs.
+    pub policy: Arc<Policy>,
+    /// The rule's place in it.
+    pub rule: usize,
+    /// What the answer is kept under.
+    pub key: CacheKey,
+    /// The request that is sent.
+    pub outbound: Outbound,
+    /// The request's fields, by which variants are told apart.
+    pub request: HeaderMap,
+    /// What the caching rules need to know of the request.
+    pub facts: RequestFacts,
+    /// The target's host in its normal form.
+    pub host: String,
+    /// The tags that follow from the request: URL, prefixes, the rule's templates.
+    pub tags: Vec<String>,
+    /// What is stored and only needs to be confirmed.
+    pub validate: Option<Arc<Entry>>,
+    /// What can be served if the backend answers with an error.
+    pub fallback: Option<Arc<Entry>>,
+    /// Where interim answers go.
+    pub interim: Option<InterimSink>,
+    /// How long it is remembered that an answer could not be shared.
+    pub uncacheable_for: std::time::Duration,
+}
+
+impl Fill {
+    /// Runs to the end. `leader` tells those who wait.
+    pub async fn run(mut self, leader: Leader) {
+        let fetched = match self.ask(&leader).await {
+            Ok(fetched) => fetched,
+            Err(error) => return leader.fails(error),
+        };
+        if fetched.head.status != StatusCode::NOT_MODIFIED {
+            return self.receive(leader, fetched).await;
+        }
+        if let Some(entry) = self.confirmed(&fetched) {
+            // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
+            let _ = self.store.keep(Arc::clone(&entry));
+            return leader.lands(entry);
+        }
+        // The 304 confirms something else than what is stored (RFC 9111 §4.3.4): ask again, for the whole.
+        self.validate = None;
+        match self.ask(&leader).await {
+            Ok(again) if again.head.status == StatusCode::NOT_MODIFIED => {
+                leader.fails(FetchError::new(FetchErrorKind::BadResponse, "304 to a request without conditions"));
+            }
+            Ok(again) => self.receive(leader, again).await,
+            Err(error) => leader.fails(error),
+        }
+    }
+
+    /// Sends the request. The ledger's number is noted first: what the backend says later is at least as new as that.
+    async fn ask(&self, leader: &Leader) -> Result<Fetched, FetchError> {
+        leader.sends(self.store.ledger().born());
+        let validators = self.validate.as_ref().and_then(|entry| Validators::of(&entry.headers));
+        let request = match validators {
+            Some(validators) => self.outbound.clone().validating(&validators).empty(),
+            None => self.outbound.empty(),
+        };
+        self.origin.fetch(request, true, self.interim.clone()).await
+    }
+
+    /// The stored answer, made fresh by a 304; `None` if the 304 is about another one or forbids keeping it.
+    fn confirmed(&self, fetched: &Fetched) -> Option<Arc<Entry>> {
+        let stored = self.validate.as_ref()?;
+        let mut fresh = fetched.head.headers.clone();
+        rfc::strip_hop_by_hop_response(&mut fresh);
+        if !rfc::updates(&fresh, &stored.headers) {
+            return None;
+        }
+        let age = fresh.remove(header::AGE);
+        let mut headers = rfc::merge(&stored.headers, &fresh);
+        // Age counts for the arithmetic, but is not stored.
+        if let Some(age) = age {
+            headers.insert(header::AGE, age);
+        }
+        let terms = &self.rule().terms;
+        let answer = ResponseFacts::read(stored.status, &headers, &terms.targets);
+        let Storability::Store(ground) = rfc::storability(&self.facts, &answer, terms) else { return None };
+        headers.remove(header::AGE);
+        let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
+        let vary = match Vary::read(&fresh) {
+            Vary::None => stored.vary.clone(),
+            vary => VaryKey::of(&vary, &self.request),
+        };
+        Some(Arc::new(self.entry(stored.status, headers, vary, facts, stored.compressible).with_body(stored.body.clone())))
+    }
+
+    /// Decides about a whole answer.
+    async fn receive(self, leader: Leader, fetched: Fetched) {
+        if self.is_spared(&fetched) {
+            let detail = format!("{} while a stale answer was at hand", fetched.head.status);
+            return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
+        }
+        let terms = self.terms(&fetched.head.headers);
+        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets);
+        match self.keepable(&answer, &terms, &fetched) {
+            Ok(ground) => self.keep(leader, fetched, &answer, &ground, &terms).await,
+            Err(reason) => {
+                let until = self.clock.now().mono + self.uncacheable_for;
+                self.store.remember_uncacheable(self.key.clone(), reason, until);
+                leader.is_private(reason, fetched);
+            }
+        }
+    }
+
+    /// An error that a stored answer can stand in for is not given to anybody, and replaces nothing (RFC 5861 §4).
+    fn is_spared(&self, fetched: &Fetched) -> bool {
+        let failed = matches!(fetched.head.status.as_u16(), 500 | 502 | 503 | 504);
+        failed
+            && self.fallback.as_ref().is_some_and(|stale| {
+                let terms = &self.rule().terms;
+                rfc::permitted_on_error(&self.facts, &stale.facts, terms, Trouble::Status5xx, self.clock.now())
+            })
+    }
+
+    /// The operator's terms for this answer. A lifetime meant for files of a kind is not given to an answer of another
+    /// kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
+    fn terms(&self, headers: &HeaderMap) -> Terms {
+        let mut terms = self.rule().terms.clone();
+        let promised = promised_type(self.outbound.target.path());
+        let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if promised.is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
+            terms.ttl = None;
+            terms.ttl_override = false;
+            terms.status_ttl.clear();
+            terms.min_ttl = None;
+            terms.heuristic = None;
+        }
+        terms
+    }
+
+    /// The RFC's rules, then those of this gateway about what can be kept whole.
+    fn keepable(&self, answer: &ResponseFacts, terms: &Terms, fetched: &Fetched) -> Result<Ground, Reason> {
+        let ground = match rfc::storability(&self.facts, answer, terms) {
+            Storability::Store(ground) => ground,
+            Storability::Refuse(reason) => return Err(reason),
+        };
+        match fetched.framing {
+            Framing::CloseDelimited => return Err(Reason::CloseDelimited),
+            Framing::Ambiguous => return Err(Reason::AmbiguousFraming),
+            _ => {}
+        }
+        let endless = fetched
+            .head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
+        if endless {
+            return Err(Reason::EndlessStream);
+        }
+        if fetched.body.exact_length().is_some_and(|length| length > self.max_object()) {
+            return Err(Reason::TooLarge);
+        }
+        Ok(ground)
+    }
+
+    /// Keeps the answer while it streams.
+    async fn keep(
+        self,
+        leader: Leader,
+        fetched: Fetched,
+        answer: &ResponseFacts,
+        ground: &Ground,
+        terms: &Terms,
+    ) {
+        let Fetched { head, body, sent, received, .. } = fetched;
+        let mut headers = head.headers;
+        rfc::strip_hop_by_hop_response(&mut headers);
+        for name in NEVER_STORED {
+            headers.remove(name);
+        }
+        // "A recipient with a clock that receives a response message without a Date header field MUST record the time it
+        // was received" (RFC 9110 §6.6.1).
+        headers.entry(header::DATE).or_insert_with(|| rfc::format_http_date(received.wall));
+        let vary = VaryKey::of(&Vary::read(&headers), &self.request);
+        let compressible = encode::compressible(self.rule(), head.status, &headers, body.exact_length());
+        if compressible {
+            encode::vary_on_coding(&mut headers);
+        }
+        let facts = StoredFacts::new(answer, ground, terms, sent, received);
+        let born = leader.flight().born();
+        let mut entry = self.entry(head.status, headers, vary, facts, compressible);
+        if let Some(born) = born {
+            entry.born = born;
+        }
+        let growing = Growing::new(body.exact_length());
+        let draft = Arc::new(Draft { head: Arc::new(entry), body: growing });
+        leader.streams(Arc::clone(&draft));
+        self.stream(leader, &draft, body).await;
+    }
+
+    /// Moves the body from the backend to the readers, and into the store when it is whole.
+    ///
+    /// When the length is known, the piece that completes it is held back until the entry is kept: a client that has read
+    /// its answer to the end and asks again finds it stored.
+    async fn stream(self, mut leader: Leader, draft: &Draft, mut body: crate::upstream::InBody) {
+        let promised = body.exact_length();
+        let mut last = None;
+        let mut kept = true;
+        loop {
+            match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(frame)) => {
+                    // Trailers are not merged into what is stored (RFC 9110 §6.5.1).
+                    let Ok(piece) = frame.into_data() else { continue };
+                    let length = draft.body.length() + piece.len() as u64;
+                    if promised == Some(length) {
+                        last = Some(piece);
+                        continue;
+                    }
+                    draft.body.append(piece);
+                    if kept && length > self.max_object() {
+                        kept = false;
+                        self.give_up(&mut leader, draft);
+                    }
+                    if !kept && !poll_fn(|cx| draft.body.poll_room(cx)).await {
+                        return leader.keeps_nothing(Reason::TooLarge);
+                    }
+                }
+                Some(Err(error)) => {
+                    draft.body.broken(error.clone());
+                    return leader.fails(error);
+                }
+                None => break,
+            }
+        }
+        if !kept {
+            draft.body.append(last.unwrap_or_default());
+            draft.body.complete();
+            return leader.keeps_nothing(Reason::TooLarge);
+        }
+        let whole = whole(&draft.body, last.as_ref());
+        let entry = Arc::new(draft.head.as_ref().clone().with_body(whole));
+        let _ = self.store.keep(Arc::clone(&entry));
+        if let Some(last) = last {
+            draft.body.append(last);
+        }
+        draft.body.complete();
+        leader.lands(entry);
+    }
+
+    /// The body turned out larger than what is kept: those who read go on, and nobody else joins.
+    fn give_up(&self, leader: &mut Leader, draft: &Draft) {
+        let until = self.clock.now().mono + self.uncacheable_for;
+        self.store.remember_uncacheable(self.key.clone(), Reason::TooLarge, until);
+        leader.closes();
+        draft.body.release();
+    }
+
+    fn entry(&self, status: StatusCode, headers: HeaderMap, vary: VaryKey, facts: StoredFacts, compressible: bool) -> Entry {
+        let mut tags = self.tags.clone();
+        tags.extend(rfc::cache_tags(&headers).iter().map(|name| policy::named_tag(name)));
+        tags.extend(rfc::groups(&headers).iter().map(|name| policy::group_tag(&self.host, name)));
+        tags.sort_unstable();
+        tags.dedup();
+        let born = self.store.ledger().born();
+        let key = self.key.clone();
+        Entry::new(EntryParts { key, vary, status, headers, body: Bytes::new(), facts, tags, born, compressible })
+    }
+
+    fn rule(&self) -> &Rule {
+        self.policy.rule(self.rule)
+    }
+
+    fn max_object(&self) -> u64 {
+        let most = self.store.max_object();
+        self.rule().max_object.map_or(most, |limit| limit.min(most))
+    }
+}
+
+/// Body and held-back piece in an allocation of their own.
+fn whole(body: &Growing, last: Option<&Bytes>) -> Bytes {
+    let mut whole = BytesMut::with_capacity(usize::try_from(body.length()).unwrap_or(0) + last.map_or(0, Bytes::len));
+    body.copy_to(&mut whole);
+    if let Some(last) = last {
+        whole.extend_from_slice(last);
+    }
+    whole.freeze()
+}
+
+/// The media type, or a part of it, that a path's extension promises; `None` where it promises nothing.
+fn promised_type(path: &str) -> Option<&'static str> {
+    let (_, extension) = path.rsplit('/').next()?.rsplit_once('.')?;
+    Some(match extension.to_ascii_lowercase().as_str() {
+        "css" => "css",
+        "js" | "mjs" => "javascript",
+        "png" | "jpg" | "jpeg" | "gif" | "webp" | "avif" | "svg" | "ico" | "bmp" => "image/",
+        "woff" | "woff2" | "ttf" | "otf" | "eot" => "font",
+        "mp4" | "webm" | "mov" => "video/",
+        "mp3" | "ogg" | "wav" | "flac" => "audio/",
+        "pdf" => "pdf",
+        _ => return None,
+    })
+}

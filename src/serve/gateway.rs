@@ -1,0 +1,170 @@
+//! The gateway itself: what its rooms share, and the tower service it is.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::admit::Client;
+use super::body::{Body, BoxError};
+use super::flight::Flights;
+use super::limits::Limits;
+use super::settings::Settings;
+use crate::changes::Bus;
+use crate::clock::Clock;
+use crate::policy::Policy;
+use crate::store::Store;
+use crate::telemetry::{AccessLog, Metrics};
+use crate::upstream::Origin;
+
+/// A caching gateway. Cheap to clone; all clones are the same one.
+///
+/// It is a `tower::Service` of any HTTP request, and knows no socket: the listener calls it directly, tests call it
+/// without one, and [`Gateway::into_router`] hands it to an axum application.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The data path's settings.
+    pub settings: Settings,
+    /// The routes.
+    pub policy: Policy,
+    /// The backends, by name.
+    pub origins: Vec<Arc<Origin>>,
+    /// What is kept.
+    pub store: Arc<Store>,
+    /// How changes are announced.
+    pub bus: Arc<Bus>,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are logged.
+    pub access: AccessLog,
+}
+
+struct Shared {
+    settings: Settings,
+    policy: ArcSwap<Policy>,
+    origins: Vec<Arc<Origin>>,
+    store: Arc<Store>,
+    bus: Arc<Bus>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    access: AccessLog,
+    flights: Arc<Flights>,
+    limits: Arc<Limits>,
+}
+
+impl Gateway {
+    /// Puts a gateway together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { settings, policy, origins, store, bus, clock, metrics, access } = parts;
+        let shared = Shared {
+            settings,
+            policy: ArcSwap::from_pointee(policy),
+            origins,
+            store,
+            bus,
+            clock,
+            metrics,
+            access,
+            flights: Flights::new(),
+            limits: Arc::new(Limits::default()),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The gateway as an axum router, for an application that mounts it beside its own routes.
+    pub fn into_router(self) -> axum::Router {
+        axum::Router::new().fallback_service(self)
+    }
+
+    /// The data path's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The routes in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.shared.policy.load_full()
+    }
+
+    /// What is kept.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// How changes are announced.
+    pub fn bus(&self) -> &Arc<Bus> {
+        &self.shared.bus
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// The backends.
+    pub fn origins(&self) -> &[Arc<Origin>] {
+        &self.shared.origins
+    }
+
+    /// The backend of that name.
+    pub fn origin(&self, name: &str) -> Option<&Arc<Origin>> {
+        self.shared.origins.iter().find(|origin| origin.name() == name)
+    }
+
+    /// How many fetches are under way.
+    pub fn flights_under_way(&self) -> usize {
+        self.shared.flights.count()
+    }
+
+    pub(super) fn flights(&self) -> &Arc<Flights> {
+        &self.shared.flights
+    }
+
+    pub(super) fn limits(&self) -> &Arc<Limits> {
+        &self.shared.limits
+    }
+
+    pub(super) fn access(&self) -> &AccessLog {
+        &self.shared.access
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Gateway
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes the client's address from a `Client` in the request's extensions; without one it is unspecified.
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let nobody = Client { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
+        let client = request.extensions().get::<Client>().copied().unwrap_or(nobody);
+        let gateway = self.clone();
+        Box::pin(async move { Ok(gateway.handle(client, None, request).await) })
+    }
+}

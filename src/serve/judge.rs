@@ -1,0 +1,112 @@
+//! What is to be done with what was found: the RFC's verdict, the operator's allowance and the ledger's mark, joined.
+//!
+//! A pure function without `async`. `serve` acts on the verdict; `explain` prints it.
+
+use std::sync::Arc;
+
+use crate::policy::Rule;
+use crate::rfc::{self, Forward, Moment, Reason, RequestFacts, Reuse, Trouble};
+use crate::store::{Entry, Found, Standing};
+
+/// What to do about a request that was looked up.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Answer with this, as it stands.
+    Serve(Arc<Entry>),
+    /// Answer with this, and refresh it behind the client.
+    ServeAndRefresh(Arc<Entry>, Reason),
+    /// Ask the backend.
+    Fetch(Fetch),
+    /// Answer 504: the client wants a stored answer only.
+    Refuse(Reason),
+}
+
+/// How the backend is to be asked, and what there is if it cannot be.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// As Cache-Status will put it.
+    pub forward: Forward,
+    /// Why what is stored does not do; `None` for a plain miss.
+    pub reason: Option<Reason>,
+    /// An answer to validate instead of fetching it again.
+    pub validate: Option<Arc<Entry>>,
+    /// An answer that may be served if the backend does not deliver.
+    pub fallback: Option<Arc<Entry>>,
+    /// False where the last answer for this key could not be shared: nobody waits for anybody.
+    pub share: bool,
+}
+
+/// Judges `found` for the request. `forced` is an authorised demand for a fresh answer.
+pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now: Moment) -> Verdict {
+    let (entry, standing) = match found {
+        Found::Entry(entry, standing) => (entry, *standing),
+        Found::OtherVariants => return missed(asked, rule, Forward::VaryMiss, None),
+        Found::Purged => return missed(asked, rule, Forward::UriMiss, Some(Reason::Purged)),
+        Found::KnownUncacheable(_) => return alone(missed(asked, rule, Forward::UriMiss, None)),
+        Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
+    };
+    if forced {
+        // What is stored is neither validated nor fallen back to: the client was promised the backend's own word.
+        return Verdict::Fetch(Fetch {
+            forward: Forward::Request,
+            reason: Some(Reason::ForcedRefresh),
+            validate: None,
+            fallback: None,
+            share: false,
+        });
+    }
+    match (rfc::reuse(asked, &entry.facts, &rule.terms, now), standing) {
+        (Reuse::Fresh, Standing::Valid) => Verdict::Serve(Arc::clone(entry)),
+        (Reuse::StaleWhileRevalidate, Standing::Valid) => {
+            Verdict::ServeAndRefresh(Arc::clone(entry), Reason::StaleWhileRevalidate)
+        }
+        // A soft mark makes it stale: served once more while one refresh runs, unless stale answers are forbidden.
+        (Reuse::Fresh | Reuse::StaleWhileRevalidate, Standing::Soft) => {
+            if entry.facts.no_cache || entry.facts.must_revalidate {
+                validate(asked, rule, entry, Reason::SoftPurged, now)
+            } else {
+                Verdict::ServeAndRefresh(Arc::clone(entry), Reason::SoftPurged)
+            }
+        }
+        // A check mark: changes may have been missed. Never served before the backend has said so, not even stale.
+        (Reuse::Fresh | Reuse::StaleWhileRevalidate | Reuse::Validate(_), Standing::Check) => {
+            let Verdict::Fetch(fetch) = validate(asked, rule, entry, Reason::CheckMark, now) else {
+                return Verdict::Refuse(Reason::OnlyIfCached);
+            };
+            Verdict::Fetch(Fetch { fallback: None, ..fetch })
+        }
+        (Reuse::Validate(reason), _) => validate(asked, rule, entry, reason, now),
+        (Reuse::Unusable(reason), _) => missed(asked, rule, Forward::Miss, Some(reason)),
+        (_, Standing::Void) => missed(asked, rule, Forward::UriMiss, Some(Reason::Purged)),
+    }
+}
+
+fn validate(asked: &RequestFacts, rule: &Rule, entry: &Arc<Entry>, reason: Reason, now: Moment) -> Verdict {
+    if rule.terms.honour_request && asked.directives.only_if_cached {
+        return Verdict::Refuse(Reason::OnlyIfCached);
+    }
+    let by_request = matches!(reason, Reason::RequestNoCache | Reason::RequestMaxAge | Reason::RequestMinFresh);
+    let forward = if by_request { Forward::Request } else { Forward::Stale };
+    let permitted = rfc::permitted_on_error(asked, &entry.facts, &rule.terms, Trouble::Unreachable, now);
+    Verdict::Fetch(Fetch {
+        forward,
+        reason: Some(reason),
+        validate: entry.facts.has_validator.then(|| Arc::clone(entry)),
+        fallback: permitted.then(|| Arc::clone(entry)),
+        share: true,
+    })
+}
+
+fn missed(asked: &RequestFacts, rule: &Rule, forward: Forward, reason: Option<Reason>) -> Verdict {
+    if rule.terms.honour_request && asked.directives.only_if_cached {
+        return Verdict::Refuse(Reason::OnlyIfCached);
+    }
+    Verdict::Fetch(Fetch { forward, reason, validate: None, fallback: None, share: true })
+}
+
+fn alone(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Fetch(fetch) => Verdict::Fetch(Fetch { share: false, ..fetch }),
+        other => other,
+    }
+}

@@ -1,0 +1,327 @@
+//! Step 6 from the client's side: begin a fetch or join one, wait for what comes of it, and answer with that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+
+use super::account::Trail;
+use super::body::{Body, Source};
+use super::fill::Fill;
+use super::flight::{Attendance, Boarding, Class, Draft, Flight, FlightKey, Leader, Stage};
+use super::forward::Outbound;
+use super::judge::{self, Fetch, Verdict};
+use super::shape::{self, Occasion};
+use super::{Gateway, Journey, encode};
+use crate::policy::{CacheKey, KeyBuf};
+use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, VaryKey};
+use crate::store::{Born, Entry, Standing};
+use crate::upstream::FetchError;
+
+/// How often a request looks for another flight before it fetches for itself: once for a variant it did not know of, once
+/// for a change that came meanwhile.
+const ROUNDS: usize = 3;
+
+/// What a request gets of a flight.
+enum Gets {
+    Answer(Response<Body>),
+    /// The flight's answer is not for this request. Look for another; one born before this will not do.
+    Again(Option<Born>),
+    /// Fetch for oneself, beside everybody else.
+    Alone(Reason),
+}
+
+impl Gateway {
+    /// Answers from the backend, sharing the fetch with whoever wants the same.
+    pub(super) async fn obtain(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        key: &KeyBuf,
+        mut fetch: Fetch,
+    ) -> Response<Body> {
+        let key = CacheKey::from(key);
+        let mut not_before = None;
+        let mut names = self.store().variant_names(key.bytes());
+        for _ in 0..ROUNDS {
+            if !fetch.share {
+                break;
+            }
+            let class = Class::of(&journey.asked.facts);
+            let variant = VaryKey::of_names(&names, &journey.asked.headers).to_bytes();
+            let flight_key = FlightKey { key: key.clone(), class, variant };
+            let gets = match self.flights().board(&flight_key, not_before) {
+                Boarding::Leads(leader) => match self.landed_meanwhile(journey, &key) {
+                    Some(entry) => {
+                        leader.lands(Arc::clone(&entry));
+                        return self.hit(journey, trail, entry, None, self.clock().now());
+                    }
+                    None => self.lead(journey, trail, &key, &fetch, leader).await,
+                },
+                Boarding::Joins(flight) => self.join(journey, trail, &fetch, &flight, &mut names).await,
+            };
+            match gets {
+                Gets::Answer(response) => return response,
+                Gets::Again(limit) => not_before = limit.or(not_before),
+                Gets::Alone(Reason::TooLarge) if wants_whole(journey) => {
+                    return self.pass(journey, trail, Body::empty(), Reason::TooLarge).await;
+                }
+                Gets::Alone(_) => fetch.share = false,
+            }
+        }
+        let leader = self.flights().alone();
+        match self.lead(journey, trail, &key, &fetch, leader).await {
+            Gets::Answer(response) => response,
+            Gets::Alone(Reason::TooLarge) => self.pass(journey, trail, Body::empty(), Reason::TooLarge).await,
+            Gets::Again(_) | Gets::Alone(_) => self.failed(journey, trail, Reason::Internal),
+        }
+    }
+
+    /// Refreshes an entry behind the client who was given it, unless that is being done already.
+    pub(super) fn refresh(&self, journey: &Journey<'_>, key: &KeyBuf, entry: &Arc<Entry>) {
+        let key = CacheKey::from(key);
+        let names: Vec<_> = entry.vary.names().cloned().collect();
+        let variant = VaryKey::of_names(&names, &journey.asked.headers).to_bytes();
+        let flight_key = FlightKey { key: key.clone(), class: Class::of(&journey.asked.facts), variant };
+        let Boarding::Leads(leader) = self.flights().board(&flight_key, None) else { return };
+        let fetch = Fetch {
+            forward: Forward::Stale,
+            reason: None,
+            validate: entry.facts.has_validator.then(|| Arc::clone(entry)),
+            fallback: Some(Arc::clone(entry)),
+            share: true,
+        };
+        if let Ok(fill) = self.fill(journey, &key, &fetch) {
+            tokio::spawn(fill.run(leader));
+        }
+    }
+
+    /// Between the look-up and the boarding another flight may have landed.
+    fn landed_meanwhile(&self, journey: &Journey<'_>, key: &CacheKey) -> Option<Arc<Entry>> {
+        let now = self.clock().now();
+        let found = self.store().look_up(key.bytes(), &journey.asked.headers, now);
+        match judge::judge(&found, &journey.asked.facts, journey.routed.rule, journey.asked.forced, now) {
+            Verdict::Serve(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    async fn lead(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        key: &CacheKey,
+        fetch: &Fetch,
+        leader: Leader,
+    ) -> Gets {
+        let fill = match self.fill(journey, key, fetch) {
+            Ok(fill) => fill,
+            Err(reason) => return Gets::Answer(self.failed(journey, trail, reason)),
+        };
+        let flight = leader.flight();
+        // Who waits for the whole reads nothing of it meanwhile, and must not hold it up.
+        let place = (!wants_whole(journey)).then(|| flight.attend());
+        tokio::spawn(fill.run(leader));
+        let patience = fetch.fallback.as_ref().map(|_| self.settings().stale_after);
+        let Some(stage) = wait(&flight, patience, wants_whole(journey)).await else {
+            return Gets::Answer(self.stale(journey, trail, fetch, Reason::BackendTimeout));
+        };
+        match stage {
+            Stage::NotShareable(reason) => match flight.take() {
+                Some(fetched) => self.through_or_parts(journey, trail, fetch, reason, fetched).await,
+                None => Gets::Alone(reason),
+            },
+            stage => self.use_stage(journey, trail, fetch, stage, place.as_ref(), false),
+        }
+    }
+
+    async fn join(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        flight: &Arc<Flight>,
+        names: &mut Vec<http::HeaderName>,
+    ) -> Gets {
+        let Some(_seat) = flight.seat(self.settings().max_waiters) else {
+            return Gets::Answer(self.failed(journey, trail, Reason::TooManyRequests));
+        };
+        let timeout = self.settings().waiter_timeout;
+        let patience = if fetch.fallback.is_some() { self.settings().stale_after.min(timeout) } else { timeout };
+        let Some(stage) = wait(flight, Some(patience), wants_whole(journey)).await else {
+            return match fetch.fallback {
+                Some(_) => Gets::Answer(self.stale(journey, trail, fetch, Reason::BackendTimeout)),
+                None => Gets::Alone(Reason::WaitTimeout),
+            };
+        };
+        let head = match &stage {
+            Stage::Streaming(draft) => Some(&draft.head),
+            Stage::Landed(entry) => Some(entry),
+            _ => None,
+        };
+        if let Some(head) = head {
+            if !head.vary.matches(&journey.asked.headers) {
+                names.extend(head.vary.names().cloned());
+                names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+                names.dedup();
+                return Gets::Again(None);
+            }
+            if !self.still_holds(head, journey.arrival) {
+                return Gets::Again(Some(journey.arrival));
+            }
+        }
+        self.use_stage(journey, trail, fetch, stage, None, true)
+    }
+
+    /// Whether an answer is good enough for a request that arrived at `arrival`: born no earlier, or named by nothing since.
+    fn still_holds(&self, head: &Entry, arrival: Born) -> bool {
+        let ledger = self.store().ledger();
+        let born_since = head.born.epoch == arrival.epoch && head.born.number >= arrival.number;
+        born_since || ledger.standing_of(head.born, &head.marks) == Standing::Valid
+    }
+
+    fn use_stage(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        stage: Stage,
+        place: Option<&Attendance>,
+        collapsed: bool,
+    ) -> Gets {
+        match stage {
+            Stage::Asked | Stage::Abandoned => Gets::Again(None),
+            Stage::NotShareable(reason) => Gets::Alone(reason),
+            Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
+            Stage::Landed(entry) => {
+                let entry = encode::suited(self.store(), entry, journey.asked.accepted);
+                let source = Source::Whole(entry.body.clone());
+                Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, collapsed))
+            }
+            Stage::Streaming(draft) => {
+                let Some(follow) = place.map_or_else(|| draft.body.follow(), Attendance::sit) else {
+                    return Gets::Alone(Reason::TooLarge);
+                };
+                let Draft { head, .. } = &*draft;
+                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), collapsed))
+            }
+        }
+    }
+
+    /// Answers with what was fetched to be kept.
+    fn fetched(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        entry: &Entry,
+        source: Source,
+        collapsed: bool,
+    ) -> Response<Body> {
+        let Journey { asked, routed, .. } = journey;
+        let now = self.clock().now();
+        let confirmed = fetch.validate.as_ref().is_some_and(|stored| same_body(stored, entry));
+        let status = CacheStatus {
+            fwd: Some(fetch.forward),
+            fwd_status: Some(if confirmed { http::StatusCode::NOT_MODIFIED } else { entry.status }),
+            stored: !collapsed,
+            collapsed,
+            detail: fetch.reason.map(Reason::code),
+            ..CacheStatus::default()
+        };
+        trail.fetched(fetch.reason, collapsed, confirmed, entry.facts.received);
+        shape::shape(Occasion { settings: self.settings(), asked, rule: routed.rule, now }, entry, source, status)
+    }
+
+    fn fetch_failed(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        error: &FetchError,
+    ) -> Response<Body> {
+        trail.backend_error(error);
+        let trouble = if error.unreachable() { Trouble::Unreachable } else { Trouble::Status5xx };
+        let permitted = fetch.fallback.as_ref().is_some_and(|stale| {
+            let terms = &journey.routed.rule.terms;
+            rfc::permitted_on_error(&journey.asked.facts, &stale.facts, terms, trouble, self.clock().now())
+        });
+        if permitted {
+            return self.stale(journey, trail, fetch, error.reason());
+        }
+        self.failed(journey, trail, error.reason())
+    }
+
+    /// Answers with what is stored although it is stale, because the backend does not deliver.
+    fn stale(&self, journey: &Journey<'_>, trail: &mut Trail, fetch: &Fetch, reason: Reason) -> Response<Body> {
+        let Some(entry) = &fetch.fallback else { return self.failed(journey, trail, reason) };
+        trail.cause(reason);
+        self.hit(journey, trail, Arc::clone(entry), Some(Reason::StaleIfError), self.clock().now())
+    }
+
+    fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch) -> Result<Fill, Reason> {
+        let Journey { asked, routed, forwarded, policy, .. } = journey;
+        let rule = routed.rule;
+        let origin = self.origin(&rule.origin).ok_or(Reason::BackendRefused)?;
+        let mut tags = Vec::new();
+        rule.tags(&asked.target(), &routed.captures, &asked.headers, &mut tags);
+        crate::policy::tags::request_tags(asked.host(), forwarded, asked.path(), &mut tags);
+        Ok(Fill {
+            store: Arc::clone(self.store()),
+            origin: Arc::clone(origin),
+            clock: self.clock().clone(),
+            policy: Arc::clone(policy),
+            rule: rule.id,
+            key: key.clone(),
+            outbound: Outbound::fill(self.settings(), asked, routed, forwarded)?,
+            request: asked.headers.clone(),
+            facts: asked.facts.clone(),
+            host: asked.host().to_owned(),
+            tags,
+            validate: fetch.validate.clone(),
+            fallback: fetch.fallback.clone(),
+            interim: journey.interim.clone(),
+            uncacheable_for: self.settings().uncacheable_for,
+        })
+    }
+
+    /// An answer that is not kept goes through; but one that is too large to be kept, and of which the client wants only
+    /// a part, is asked for again as that part.
+    async fn through_or_parts(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        reason: Reason,
+        fetched: crate::upstream::Fetched,
+    ) -> Gets {
+        if reason == Reason::TooLarge && journey.asked.facts.range {
+            drop(fetched);
+            return Gets::Answer(self.pass(journey, trail, Body::empty(), reason).await);
+        }
+        Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
+    }
+}
+
+/// Waits for a stage that can be acted upon; `None` when patience ran out first.
+async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Option<Stage> {
+    let ready = |stage: &Stage| match stage {
+        Stage::Asked => false,
+        Stage::Streaming(_) => !whole,
+        _ => true,
+    };
+    match patience {
+        Some(patience) => tokio::time::timeout(patience, flight.reaches(ready)).await.ok(),
+        None => Some(flight.reaches(ready).await),
+    }
+}
+
+/// A part can be cut from a whole only when the whole is there.
+fn wants_whole(journey: &Journey<'_>) -> bool {
+    journey.asked.facts.range
+}
+
+fn same_body(stored: &Entry, entry: &Entry) -> bool {
+    stored.body.as_ptr() == entry.body.as_ptr() && stored.body.len() == entry.body.len() && !stored.body.is_empty()
+}
+

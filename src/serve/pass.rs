@@ -1,0 +1,250 @@
+//! The short way: a request of one client to the backend, and the answer back to it. Nothing is kept.
+//!
+//! What passes may change what is kept: an unsafe method invalidates its target (RFC 9111 §4.4) and the groups its answer
+//! names (RFC 9875), before the client learns of its success; and the answer to a HEAD updates or invalidates the stored
+//! answer to GET (RFC 9111 §4.3.5).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode};
+
+use super::account::Trail;
+use super::admit;
+use super::body::{Body, BoxError, Source};
+use super::forward::Outbound;
+use super::shape::{self, Occasion};
+use super::{Gateway, Journey, respond};
+use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
+use crate::policy::{CacheKey, KeyBuf};
+use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts};
+use crate::store::{Entry, Found};
+use crate::upstream::{FetchError, FetchErrorKind, Fetched};
+
+/// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
+pub(super) fn is_for_the_backend(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE)
+}
+
+impl Gateway {
+    /// Sends the request to the backend as it is, and the answer back.
+    pub(super) async fn pass<B>(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        body: B,
+        reason: Reason,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if journey.asked.method.as_str() == "PURGE" {
+            return self.purge(journey, trail).await;
+        }
+        match self.send(journey, body).await {
+            Ok(fetched) => {
+                if rfc::invalidates(&journey.asked.method, fetched.head.status) {
+                    self.invalidate(journey, &fetched.head.headers).await;
+                }
+                let forward =
+                    if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
+                self.through(journey, trail, fetched, Some(forward), reason)
+            }
+            Err(error) => {
+                trail.backend_error(&error);
+                let reason = if too_large(&error) { Reason::BodyTooLarge } else { error.reason() };
+                self.failed(journey, trail, reason)
+            }
+        }
+    }
+
+    /// A HEAD that no stored answer can satisfy.
+    pub(super) async fn head(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        key: &KeyBuf,
+        found: &Found,
+    ) -> Response<Body> {
+        let born = self.store().ledger().born();
+        match self.send(journey, Body::empty()).await {
+            Ok(fetched) => {
+                if let Found::Entry(stored, _) = found
+                    && fetched.head.status == StatusCode::OK
+                {
+                    self.learn_from_head(journey, &CacheKey::from(key), stored, &fetched, born);
+                }
+                let forward = if matches!(found, Found::Entry(..)) { Forward::Stale } else { Forward::UriMiss };
+                self.through(journey, trail, fetched, Some(forward), Reason::HeadNotStored)
+            }
+            Err(error) => {
+                trail.backend_error(&error);
+                self.failed(journey, trail, error.reason())
+            }
+        }
+    }
+
+    async fn send<B>(&self, journey: &Journey<'_>, body: B) -> Result<Fetched, FetchError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Journey { asked, routed, forwarded, interim, .. } = journey;
+        let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
+        let origin = self.origin(&routed.rule.origin).ok_or_else(no_origin)?;
+        let outbound = Outbound::pass(self.settings(), asked, routed, forwarded)
+            .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
+        let replayable = body.is_end_stream() && asked.method.is_idempotent();
+        let request = outbound.with_body(body, self.settings().max_request_body);
+        origin.fetch(request, replayable, interim.clone()).await
+    }
+
+    /// The backend's answer, for this client only.
+    pub(super) fn through(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetched: Fetched,
+        forward: Option<Forward>,
+        reason: Reason,
+    ) -> Response<Body> {
+        let Journey { asked, routed, .. } = journey;
+        let Fetched { head, mut body, received, .. } = fetched;
+        let mut headers = head.headers;
+        rfc::strip_hop_by_hop_response(&mut headers);
+        let promised = headers.remove(header::CONTENT_LENGTH);
+        let no_content = asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
+        let unchanged = asked.facts.conditional
+            && asked.method == Method::GET
+            && rfc::precondition(&asked.method, &asked.headers, head.status, &headers) == Precondition::NotModified;
+        let mut status = head.status;
+        let content = if unchanged && status.is_success() {
+            status = StatusCode::NOT_MODIFIED;
+            headers = rfc::not_modified_headers(&headers);
+            Body::empty()
+        } else if no_content {
+            // Its length speaks of the content that is not sent (RFC 9110 §8.6).
+            if let Some(length) = promised {
+                headers.insert(header::CONTENT_LENGTH, length);
+            }
+            Body::empty()
+        } else {
+            if is_event_stream(&headers) {
+                body.wait_for_ever();
+            }
+            Body::from(Source::Through(Box::new(body)))
+        };
+        trail.passed(reason, received);
+        let cache_status = CacheStatus {
+            fwd: forward,
+            fwd_status: Some(head.status),
+            detail: Some(reason.code()),
+            ..CacheStatus::default()
+        };
+        shape::finish(self.settings(), routed.rule, &mut headers, cache_status);
+        let mut response = Response::new(content);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// The answer to a request that came to nothing.
+    pub(super) fn failed(&self, journey: &Journey<'_>, trail: &mut Trail, reason: Reason) -> Response<Body> {
+        trail.failed(reason);
+        let retry_after = matches!(
+            reason,
+            Reason::BackendSaturated | Reason::BreakerOpen | Reason::TooManyRequests | Reason::BackendRefused
+        )
+        .then_some(1);
+        let mut response = respond::error(reason, retry_after);
+        let status = CacheStatus { detail: Some(reason.code()), ..CacheStatus::default() };
+        shape::finish(self.settings(), journey.routed.rule, response.headers_mut(), status);
+        response
+    }
+
+    /// Drops what an unsafe method has changed. Effective on this node before the client is answered.
+    async fn invalidate(&self, journey: &Journey<'_>, answer: &HeaderMap) {
+        let Journey { asked, forwarded, .. } = journey;
+        let host = asked.host();
+        let mut targets = rfc::invalidated(host, asked.scheme(), asked.path_and_query(), answer);
+        if *forwarded != asked.path_and_query() {
+            targets.push((*forwarded).to_owned());
+        }
+        let urls = targets
+            .into_iter()
+            .map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
+        let groups = rfc::group_invalidation(answer)
+            .into_iter()
+            .map(|name| Selector::Group { host: host.to_owned(), name });
+        let changes: Vec<Change> = urls
+            .chain(groups)
+            .map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method))
+            .collect();
+        if let Err(error) = self.bus().publish(&changes, self.clock().now()).await {
+            tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
+        }
+    }
+
+    fn learn_from_head(
+        &self,
+        journey: &Journey<'_>,
+        key: &CacheKey,
+        stored: &Arc<Entry>,
+        fetched: &Fetched,
+        born: crate::store::Born,
+    ) {
+        let mut fresh = fetched.head.headers.clone();
+        rfc::strip_hop_by_hop_response(&mut fresh);
+        match rfc::head_updates(&fresh, &stored.headers, stored.body.len() as u64) {
+            HeadEffect::Nothing => {}
+            HeadEffect::Invalidate => self.store().forget(key.bytes()),
+            HeadEffect::Update => {
+                let terms = &journey.routed.rule.terms;
+                let mut headers = rfc::merge(&stored.headers, &fresh);
+                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets);
+                if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
+                    headers.remove(header::AGE);
+                    let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
+                    let _ = self.store().keep(Arc::new(stored.updated(headers, facts, born)));
+                }
+            }
+        }
+    }
+
+    /// The PURGE method, for those who hold the token (design: the admin API does more).
+    async fn purge(&self, journey: &Journey<'_>, trail: &mut Trail) -> Response<Body> {
+        let Journey { asked, forwarded, .. } = journey;
+        let Some(token) = &self.settings().purge_token else {
+            return self.failed(journey, trail, Reason::MethodRefused);
+        };
+        let given = asked.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+        if !admit::same_secret(given, token.as_bytes()) {
+            let mut response = self.failed(journey, trail, Reason::Unauthorized);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return response;
+        }
+        let selector =
+            Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
+        let change = Change::new(selector, Purge::Hard, ChangeSource::Method);
+        match self.bus().publish(&[change], self.clock().now()).await {
+            Ok(receipt) => respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number })),
+            Err(error) => {
+                tracing::error!(%error, "a purge could not be recorded");
+                self.failed(journey, trail, Reason::Internal)
+            }
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+}
+
+fn too_large(error: &FetchError) -> bool {
+    error.kind == FetchErrorKind::RequestBody && error.detail.contains("length limit")
+}

@@ -1,0 +1,3 @@
+//! What the standards ask for, clause by clause.
+
+mod rfc5861_stale;

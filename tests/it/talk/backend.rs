@@ -1,0 +1,338 @@
+//! The scripted backend: what it replies on each path, what it was asked, and when it holds its answer back.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use forebay::upstream::{BoxError, OutBody};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Transcript;
+
+type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
+
+/// A backend; clones are the same one.
+#[derive(Clone, Default)]
+pub struct Backend {
+    state: Arc<Mutex<State>>,
+    transcript: Transcript,
+}
+
+#[derive(Default)]
+struct State {
+    paths: HashMap<String, Script>,
+}
+
+#[derive(Default)]
+struct Script {
+    reply: Reply,
+    /// Whoever asks next waits for one of these, in order.
+    holds: Vec<oneshot::Receiver<Outcome>>,
+    asked: Vec<Asked>,
+}
+
+#[derive(Clone)]
+enum Reply {
+    Answer { status: StatusCode, headers: HeaderMap, body: Bytes, chunked: bool },
+    Refuse,
+    Hang,
+    /// Sends these pieces and then breaks off.
+    Break { headers: HeaderMap, body: Bytes },
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        let body = Bytes::from_static(b"no such path");
+        Reply::Answer { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body, chunked: false }
+    }
+}
+
+/// What becomes of a request that was held.
+enum Outcome {
+    AsScripted,
+    Stream(Response<mpsc::UnboundedReceiver<Result<Bytes, BoxError>>>),
+}
+
+/// A request as the backend saw it.
+#[derive(Clone)]
+pub struct Asked {
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub origin: String,
+}
+
+impl Backend {
+    pub fn transcript(&self) -> Transcript {
+        self.transcript.clone()
+    }
+
+    pub fn path(&self, path: &str) -> Path {
+        Path { backend: self.clone(), path: path.to_owned() }
+    }
+
+    /// The service that stands for the origin of that name.
+    pub fn service(&self, origin: &str) -> Service {
+        Service { backend: self.clone(), origin: origin.to_owned() }
+    }
+
+    async fn answer(self, origin: String, request: Request<OutBody>) -> Result<Answer, BoxError> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        let body = body.collect().await?.to_bytes();
+        self.transcript.note(format!("  backend {} {path} {:?}", parts.method, conditions(&parts.headers)));
+        let held = {
+            let mut state = self.state.lock().unwrap();
+            let script = state.paths.entry(path.clone()).or_default();
+            let asked = Asked { method: parts.method.clone(), headers: parts.headers.clone(), body, origin };
+            script.asked.push(asked);
+            (!script.holds.is_empty()).then(|| script.holds.remove(0))
+        };
+        if let Some(held) = held {
+            match held.await {
+                Ok(Outcome::Stream(response)) => return Ok(response.map(streamed)),
+                Ok(Outcome::AsScripted) => {}
+                Err(_) => return Err("the backend went away".into()),
+            }
+        }
+        let reply = self.state.lock().unwrap().paths.get(&path).map(|script| script.reply.clone()).unwrap_or_default();
+        match reply {
+            Reply::Answer { status, headers, body, chunked } => Ok(answer(&parts, status, headers, body, chunked)),
+            Reply::Refuse => Err("connection refused".into()),
+            Reply::Hang => std::future::pending().await,
+            Reply::Break { headers, body } => {
+                let frames = vec![Ok(Frame::data(body)), Err(BoxError::from("reset in the middle"))];
+                let body = StreamBody::new(tokio_stream(frames)).boxed_unsync();
+                let mut response = Response::new(body);
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+        }
+    }
+}
+
+/// Answers as a decent backend does: 304 where the validators match, no content to HEAD.
+fn answer(parts: &http::request::Parts, status: StatusCode, headers: HeaderMap, body: Bytes, chunked: bool) -> Answer {
+    let same = |asked: &str, given: &str| parts.headers.get(asked).is_some_and(|value| headers.get(given) == Some(value));
+    let unchanged = if parts.headers.contains_key("if-none-match") {
+        same("if-none-match", "etag")
+    } else {
+        same("if-modified-since", "last-modified")
+    };
+    let mut response = if unchanged && status == StatusCode::OK {
+        let mut response = Response::new(full(Bytes::new()));
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else if parts.method == Method::HEAD {
+        let mut response = Response::new(full(Bytes::new()));
+        response.headers_mut().insert("content-length", HeaderValue::from(body.len()));
+        response
+    } else if chunked {
+        Response::new(StreamBody::new(tokio_stream(vec![Ok(Frame::data(body))])).boxed_unsync())
+    } else {
+        let length = body.len();
+        let mut response = Response::new(full(body));
+        response.headers_mut().insert("content-length", HeaderValue::from(length));
+        response
+    };
+    if !(unchanged && status == StatusCode::OK) {
+        *response.status_mut() = status;
+    }
+    for (name, value) in &headers {
+        response.headers_mut().append(name, value.clone());
+    }
+    response
+}
+
+fn conditions(headers: &HeaderMap) -> Vec<String> {
+    ["if-none-match", "if-modified-since", "range"]
+        .iter()
+        .filter_map(|name| headers.get(*name).map(|value| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))))
+        .collect()
+}
+
+fn full(body: Bytes) -> UnsyncBoxBody<Bytes, BoxError> {
+    Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+fn tokio_stream<T: Send + 'static>(items: Vec<T>) -> impl futures_core::Stream<Item = T> + Send {
+    Items(items.into_iter())
+}
+
+struct Items<T>(std::vec::IntoIter<T>);
+
+impl<T> Unpin for Items<T> {}
+
+impl<T> futures_core::Stream for Items<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {
+        Poll::Ready(self.0.next())
+    }
+}
+
+struct Pieces(mpsc::UnboundedReceiver<Result<Bytes, BoxError>>);
+
+impl futures_core::Stream for Pieces {
+    type Item = Result<Frame<Bytes>, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|next| next.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+fn streamed(pieces: mpsc::UnboundedReceiver<Result<Bytes, BoxError>>) -> UnsyncBoxBody<Bytes, BoxError> {
+    StreamBody::new(Pieces(pieces)).boxed_unsync()
+}
+
+/// The backend's side of one path.
+pub struct Path {
+    backend: Backend,
+    path: String,
+}
+
+impl Path {
+    pub fn replies(self, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        self.set(Reply::Answer { status: StatusCode::OK, headers: HeaderMap::new(), body, chunked: false })
+    }
+
+    pub fn code(self, status: u16) -> Self {
+        self.change(|reply| {
+            if let Reply::Answer { status: old, .. } = reply {
+                *old = StatusCode::from_u16(status).unwrap();
+            }
+        })
+    }
+
+    /// Adds a field to the reply: `name: value`.
+    pub fn with(self, line: &str) -> Self {
+        let (name, value) = line.split_once(':').expect("name: value");
+        let name: HeaderName = name.trim().parse().unwrap();
+        let value = HeaderValue::from_bytes(value.trim().as_bytes()).unwrap();
+        self.change(|reply| {
+            if let Reply::Answer { headers, .. } | Reply::Break { headers, .. } = reply {
+                headers.append(name.clone(), value.clone());
+            }
+        })
+    }
+
+    /// Sends the body without its length.
+    pub fn chunked(self) -> Self {
+        self.change(|reply| {
+            if let Reply::Answer { chunked, .. } = reply {
+                *chunked = true;
+            }
+        })
+    }
+
+    pub fn refuses(self) -> Self {
+        self.set(Reply::Refuse)
+    }
+
+    pub fn hangs(self) -> Self {
+        self.set(Reply::Hang)
+    }
+
+    /// Sends `body` and then breaks off, whatever length its fields promise.
+    pub fn breaks_after(self, body: &'static str) -> Self {
+        self.set(Reply::Break { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) })
+    }
+
+    /// The next request waits until it is released.
+    pub fn holds(&self) -> Held {
+        let (release, held) = oneshot::channel();
+        self.script(|script| script.holds.push(held));
+        Held { release, path: Path { backend: self.backend.clone(), path: self.path.clone() } }
+    }
+
+    #[track_caller]
+    pub fn was_asked(&self, times: usize) -> &Self {
+        let asked = self.script(|script| script.asked.len());
+        assert_eq!(asked, times, "requests for {} at the backend{}", self.path, self.backend.transcript.text());
+        self
+    }
+
+    /// The latest request.
+    #[track_caller]
+    pub fn asked_last(&self) -> Asked {
+        self.script(|script| script.asked.last().cloned()).unwrap_or_else(|| panic!("{} was never asked for", self.path))
+    }
+
+    fn set(self, reply: Reply) -> Self {
+        self.change(|old| *old = reply.clone())
+    }
+
+    fn change(self, change: impl Fn(&mut Reply)) -> Self {
+        self.script(|script| change(&mut script.reply));
+        self
+    }
+
+    fn script<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        let mut state = self.backend.state.lock().unwrap();
+        change(state.paths.entry(self.path.clone()).or_default())
+    }
+}
+
+/// A request that the backend has and does not answer. Dropped, it is never answered.
+pub struct Held {
+    release: oneshot::Sender<Outcome>,
+    path: Path,
+}
+
+impl Held {
+    /// Answers as the script says now.
+    pub fn released(self) {
+        let _ = self.release.send(Outcome::AsScripted);
+    }
+
+    /// Changes the reply and answers with it.
+    pub fn replies(self, body: &'static str, fields: &[&str]) {
+        let mut path = Path { backend: self.path.backend.clone(), path: self.path.path.clone() }.replies(body);
+        for field in fields {
+            path = path.with(field);
+        }
+        let _ = self.release.send(Outcome::AsScripted);
+    }
+
+    /// Sends a head, and the body piece by piece as the test says.
+    pub fn streams(self, fields: &[&str]) -> mpsc::UnboundedSender<Result<Bytes, BoxError>> {
+        let (pieces, body) = mpsc::unbounded_channel();
+        let mut response = Response::new(body);
+        for field in fields {
+            let (name, value) = field.split_once(':').expect("name: value");
+            let name: HeaderName = name.trim().parse().unwrap();
+            response.headers_mut().append(name, HeaderValue::from_str(value.trim()).unwrap());
+        }
+        let _ = self.release.send(Outcome::Stream(response));
+        pieces
+    }
+}
+
+/// One origin's transport.
+#[derive(Clone)]
+pub struct Service {
+    backend: Backend,
+    origin: String,
+}
+
+impl tower::Service<Request<OutBody>> for Service {
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<OutBody>) -> Self::Future {
+        Box::pin(self.backend.clone().answer(self.origin.clone(), request))
+    }
+}
