@@ -31,10 +31,114 @@ pub fn format_http_date(since_epoch: Duration) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+fn imf_fixdate(text: &[u8]) -> Option<Written> {
+    Written::read(b"___, dd bbb yyyy hh:mm:ss gmt", text).filter(|_| is_weekday(text.get(..3)))
+}
+
+/// `Sunday, 06-Nov-94 08:49:37 GMT`
+fn rfc850(text: &[u8]) -> Option<Written> {
+    let comma = text.iter().position(|byte| *byte == b',')?;
+    if !DAYS.iter().any(|day| text.get(..comma).is_some_and(|name| name.eq_ignore_ascii_case(day))) {
+        return None;
+    }
+    let date = Written::read(b", dd-bbb-yy hh:mm:ss gmt", text.get(comma..)?)?;
+    Some(Written { year: date.year + if date.year < 70 { 2000 } else { 1900 }, ..date })
+}
+
+/// `Sun Nov  6 08:49:37 1994`
+fn asctime(text: &[u8]) -> Option<Written> {
+    let date =
+        Written::read(b"___ bbb dd hh:mm:ss yyyy", text).or_else(|| Written::read(b"___ bbb  d hh:mm:ss yyyy", text));
+    date.filter(|_| is_weekday(text.get(..3)))
+}
+
+fn is_weekday(name: Option<&[u8]>) -> bool {
+    name.is_some_and(|name| DAYS.iter().any(|day| day.get(..3).is_some_and(|short| short.eq_ignore_ascii_case(name))))
+}
+
+/// The fields of a date as written; `month` counts from one.
+#[derive(Default)]
+struct Written {
+    year: u64,
+    month: u64,
+    day: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+}
+
+impl Written {
+    /// Reads `text` by a pattern of the same length: `y`, `d`, `h`, `m`, `s` stand for a digit of year, day, hour, minute
+    /// and second, `bbb` for the month's name, `_` for anything, `gmt` for the time zone; the rest for itself.
+    fn read(pattern: &[u8], text: &[u8]) -> Option<Self> {
+        if pattern.len() != text.len() {
+            return None;
+        }
+        let mut date = Self::default();
+        let pattern = if let Some(clock_end) = pattern.strip_suffix(b" gmt") {
+            text.get(clock_end.len()..).filter(|zone| zone.eq_ignore_ascii_case(b" GMT"))?;
+            clock_end
+        } else {
+            pattern
+        };
+        for (at, (symbol, byte)) in pattern.iter().zip(text).enumerate() {
+            match symbol {
+                b'y' => push_digit(&mut date.year, *byte)?,
+                b'd' => push_digit(&mut date.day, *byte)?,
+                b'h' => push_digit(&mut date.hour, *byte)?,
+                b'm' => push_digit(&mut date.minute, *byte)?,
+                b's' => push_digit(&mut date.second, *byte)?,
+                b'b' if date.month == 0 => date.month = month(text.get(at..at + 3)?)?,
+                b'b' | b'_' => {}
+                literal if literal == byte => {}
+                _ => return None,
+            }
+        }
+        Some(date)
+    }
+
+    /// `None` if the calendar has no such day or the day no such time. A leap second (`:60`) is allowed.
+    fn since_epoch(&self) -> Option<Duration> {
+        let earlier_months = usize::try_from(self.month.checked_sub(1)?).ok()?;
+        let leap = is_leap(self.year);
+        let length = MONTHS.get(earlier_months)?.1 + u64::from(leap && self.month == 2);
+        if self.day == 0 || self.day > length || self.hour > 23 || self.minute > 59 || self.second > 60 {
+            return None;
+        }
+        if self.year < 1970 {
+            return Some(Duration::ZERO);
+        }
+        let years = (self.year - 1970) * 365 + leap_days_before(self.year) - leap_days_before(1970);
+        let months: u64 = MONTHS.iter().take(earlier_months).map(|(_, days)| days).sum();
+        let days = years + months + u64::from(leap && self.month > 2) + self.day - 1;
+        Some(Duration::from_secs(((days * 24 + self.hour) * 60 + self.minute) * 60 + self.second))
+    }
+}
+
+fn push_digit(number: &mut u64, byte: u8) -> Option<()> {
+    *number = *number * 10 + u64::from(byte.is_ascii_digit().then(|| byte - b'0')?);
+    Some(())
+}
+
+/// The month of this name, counted from one.
+fn month(name: &[u8]) -> Option<u64> {
+    let earlier = MONTHS.iter().position(|(month, _)| name.eq_ignore_ascii_case(month))?;
+    u64::try_from(earlier + 1).ok()
+}
+
+fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+/// Leap days in all years before `year`, which is 1970 or later.
+fn leap_days_before(year: u64) -> u64 {
+    let last = year - 1;
+    last / 4 - last / 100 + last / 400
+}
+
 /// 31 December 9999, 23:59:59.
 const LAST_SECOND: u64 = 253_402_300_799;
-
-const SECONDS_PER_DAY: u64 = 86_400;
 
 const DAYS: [&[u8]; 7] = [b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday", b"Sunday"];
 
@@ -52,169 +156,6 @@ const MONTHS: [(&[u8], u64); 12] = [
     (b"Nov", 30),
     (b"Dec", 31),
 ];
-
-/// The fields of a date as written; `month` counts from zero.
-struct Written {
-    year: u64,
-    month: usize,
-    day: u64,
-    second_of_day: u64,
-}
-
-impl Written {
-    /// `None` if the calendar has no such day.
-    fn since_epoch(&self) -> Option<Duration> {
-        let leap = is_leap(self.year);
-        let length = MONTHS.get(self.month)?.1 + u64::from(leap && self.month == 1);
-        if self.day == 0 || self.day > length {
-            return None;
-        }
-        if self.year < 1970 {
-            return Some(Duration::ZERO);
-        }
-        let whole_years = (self.year - 1970) * 365 + leap_days_before(self.year) - leap_days_before(1970);
-        let whole_months: u64 = MONTHS.iter().take(self.month).map(|(_, days)| days).sum();
-        let leap_day = u64::from(leap && self.month > 1);
-        let days = whole_years + whole_months + leap_day + self.day - 1;
-        Some(Duration::from_secs(days * SECONDS_PER_DAY + self.second_of_day))
-    }
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-/// Leap days in all years before `year`, which is not 0.
-fn leap_days_before(year: u64) -> u64 {
-    let last = year - 1;
-    last / 4 - last / 100 + last / 400
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
-fn imf_fixdate(text: &[u8]) -> Option<Written> {
-    let [
-        weekday @ ..,
-        b',',
-        b' ',
-        d1,
-        d2,
-        b' ',
-        m1,
-        m2,
-        m3,
-        b' ',
-        y1,
-        y2,
-        y3,
-        y4,
-        b' ',
-        t0,
-        t1,
-        t2,
-        t3,
-        t4,
-        t5,
-        t6,
-        t7,
-        b' ',
-        z1,
-        z2,
-        z3,
-    ] = text
-    else {
-        return None;
-    };
-    if !is_gmt(&[*z1, *z2, *z3]) || !DAYS.iter().any(|day| weekday.eq_ignore_ascii_case(&day[..3])) {
-        return None;
-    }
-    Some(Written {
-        year: number(&[*y1, *y2, *y3, *y4])?,
-        month: month(&[*m1, *m2, *m3])?,
-        day: number(&[*d1, *d2])?,
-        second_of_day: time_of_day([*t0, *t1, *t2, *t3, *t4, *t5, *t6, *t7])?,
-    })
-}
-
-/// `Sunday, 06-Nov-94 08:49:37 GMT`
-fn rfc850(text: &[u8]) -> Option<Written> {
-    let [
-        weekday @ ..,
-        b',',
-        b' ',
-        d1,
-        d2,
-        b'-',
-        m1,
-        m2,
-        m3,
-        b'-',
-        y1,
-        y2,
-        b' ',
-        t0,
-        t1,
-        t2,
-        t3,
-        t4,
-        t5,
-        t6,
-        t7,
-        b' ',
-        z1,
-        z2,
-        z3,
-    ] = text
-    else {
-        return None;
-    };
-    if !is_gmt(&[*z1, *z2, *z3]) || !DAYS.iter().any(|day| weekday.eq_ignore_ascii_case(day)) {
-        return None;
-    }
-    let year = number(&[*y1, *y2])?;
-    Some(Written {
-        year: if year < 70 { year + 2000 } else { year + 1900 },
-        month: month(&[*m1, *m2, *m3])?,
-        day: number(&[*d1, *d2])?,
-        second_of_day: time_of_day([*t0, *t1, *t2, *t3, *t4, *t5, *t6, *t7])?,
-    })
-}
-
-/// `Sun Nov  6 08:49:37 1994`
-fn asctime(text: &[u8]) -> Option<Written> {
-    let [w1, w2, w3, b' ', m1, m2, m3, b' ', d1, d2, b' ', t0, t1, t2, t3, t4, t5, t6, t7, b' ', y1, y2, y3, y4] = text
-    else {
-        return None;
-    };
-    if !DAYS.iter().any(|day| [*w1, *w2, *w3].eq_ignore_ascii_case(&day[..3])) {
-        return None;
-    }
-    Some(Written {
-        year: number(&[*y1, *y2, *y3, *y4])?,
-        month: month(&[*m1, *m2, *m3])?,
-        day: if *d1 == b' ' { number(&[*d2])? } else { number(&[*d1, *d2])? },
-        second_of_day: time_of_day([*t0, *t1, *t2, *t3, *t4, *t5, *t6, *t7])?,
-    })
-}
-
-fn is_gmt(zone: &[u8]) -> bool {
-    zone.eq_ignore_ascii_case(b"GMT")
-}
-
-fn month(name: &[u8]) -> Option<usize> {
-    MONTHS.iter().position(|(month, _)| name.eq_ignore_ascii_case(month))
-}
-
-/// `08:49:37`, in seconds; a leap second (`:60`) is allowed.
-fn time_of_day(text: [u8; 8]) -> Option<u64> {
-    let [h1, h2, b':', m1, m2, b':', s1, s2] = text else { return None };
-    let (hour, minute, second) = (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?);
-    (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second)
-}
-
-/// Decimal digits and nothing else; at most four are ever passed.
-fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0')))
-}
 
 #[cfg(test)]
 mod tests {
@@ -251,6 +192,7 @@ mod tests {
             ("Thu, 18 AUG 2050 02:01:18 GMT", Some(2_544_400_878)),
             ("Thu, 18 Aug 2050 02:01:18 gMT", Some(2_544_400_878)),
             ("Mon, 18 Aug 2050 02:01:18 GMT", Some(2_544_400_878)),
+            ("Thu Aug  8 02:01:18 2050", Some(2_543_536_878)),
         ]);
     }
 
@@ -285,6 +227,12 @@ mod tests {
             ("Thu, 29 Feb 2023 02:01:18 GMT", None),
             ("Thu, 00 Aug 2050 02:01:18 GMT", None),
             ("Thu, 18 Foo 2050 02:01:18 GMT", None),
+            ("Thu, 18 Jan 2050 02:01:18  GMT", None),
+            ("Thu, +8 Aug 2050 02:01:18 GMT", None),
+            ("Thursday, 18 Aug 2050 02:01:18 GMT", None),
+            ("Thu, 18-Aug-50 02:01:18 GMT", None),
+            ("Thu Aug 8 02:01:18 2050", None),
+            ("Xyz Aug  8 02:01:18 2050", None),
             ("Xyz, 18 Aug 2050 02:01:18 GMT", None),
             ("Thu, 18 Aug 2050 02:01:18 GMT ", None),
             ("Thu, 18 Aug 2050 02:01:18 GMT, Thu, 18 Aug 2050 02:01:18 GMT", None),

@@ -17,6 +17,8 @@ use http::header::{CACHE_CONTROL, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use crate::rfc::members::{Argument, FOR_EVER, lower_case, members};
+
 /// What an answer says about being cached: [RFC 9111 §5.2.2], with RFC 5861 (`stale-*`) and RFC 8246 (`immutable`).
 ///
 /// [RFC 9111 §5.2.2]: https://www.rfc-editor.org/rfc/rfc9111.html#section-5.2.2
@@ -72,7 +74,7 @@ impl ResponseDirectives {
             let dictionary = dictionary(headers, name)?;
             let mut directives = Self::default();
             for (key, entry) in &dictionary {
-                if let Some(argument) = Argument::of_member(entry) {
+                if let Some(argument) = argument_of(entry) {
                     directives.take(key.as_str().as_bytes(), argument);
                 }
             }
@@ -191,64 +193,6 @@ impl RequestDirectives {
     }
 }
 
-/// 2^31 seconds: what every larger number counts as (RFC 9111 §1.2.2).
-pub(super) const FOR_EVER: Duration = Duration::from_secs(1 << 31);
-
-/// Reads delta-seconds ([RFC 9111 §1.2.2]): digits and nothing else, at most [`FOR_EVER`].
-///
-/// [RFC 9111 §1.2.2]: https://www.rfc-editor.org/rfc/rfc9111.html#section-1.2.2
-pub(super) fn delta_seconds(text: &[u8]) -> Option<Duration> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let seconds = text.iter().fold(0_u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
-    Some(Duration::from_secs(seconds).min(FOR_EVER))
-}
-
-/// What follows a directive's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Argument {
-    Absent,
-    Seconds(Duration),
-    /// Present, but no number of seconds.
-    Other,
-}
-
-impl Argument {
-    fn is_absent(self) -> bool {
-        self == Self::Absent
-    }
-
-    /// The number of seconds; zero if there is none where there should be one.
-    fn or_zero(self) -> Duration {
-        if let Self::Seconds(seconds) = self { seconds } else { Duration::ZERO }
-    }
-
-    /// The argument as written after `=`: a token or a quoted string, both are accepted (§5.2).
-    fn of_text(text: &[u8]) -> Self {
-        let bare = match text {
-            [b'"', inner @ .., b'"'] => inner,
-            other => other,
-        };
-        delta_seconds(bare).map_or(Self::Other, Self::Seconds)
-    }
-
-    /// A dictionary member's value; `None` if the member says that the directive does not apply (`?0`). Parameters
-    /// have no meaning (RFC 9213 §2.1).
-    fn of_member(entry: &ListEntry) -> Option<Self> {
-        let ListEntry::Item(item) = entry else { return Some(Self::Other) };
-        match &item.bare_item {
-            BareItem::Boolean(true) => Some(Self::Absent),
-            BareItem::Boolean(false) => None,
-            BareItem::Integer(number) => {
-                let seconds = u64::try_from(i64::from(*number)).ok().map(Duration::from_secs);
-                Some(seconds.map_or(Self::Other, |seconds| Self::Seconds(seconds.min(FOR_EVER))))
-            }
-            _ => Some(Self::Other),
-        }
-    }
-}
-
 fn shorten(slot: &mut Option<Duration>, value: Duration) {
     *slot = Some(slot.map_or(value, |known| known.min(value)));
 }
@@ -262,102 +206,18 @@ fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Dictionary> {
     (!all.is_empty()).then_some(all)
 }
 
-/// A directive's name in lower case. Names longer than any that is known come out as zeros, which match none.
-fn lower_case(name: &[u8]) -> NameBuffer {
-    let mut bytes = [0; LONGEST_NAME];
-    if let Some(target) = bytes.get_mut(..name.len()) {
-        target.copy_from_slice(name);
-        target.make_ascii_lowercase();
-    }
-    NameBuffer { bytes, length: name.len().min(LONGEST_NAME) }
-}
-
-const LONGEST_NAME: usize = "stale-while-revalidate".len();
-
-struct NameBuffer {
-    bytes: [u8; LONGEST_NAME],
-    length: usize,
-}
-
-impl std::ops::Deref for NameBuffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
-
-/// The members of one line: `name`, `name=token` or `name="quoted string"`, separated by commas.
-fn members(line: &HeaderValue) -> Members<'_> {
-    Members { rest: line.as_bytes(), spoilt: false }
-}
-
-struct Members<'a> {
-    rest: &'a [u8],
-    /// A quotation mark was never closed: from there on, arguments cannot be trusted.
-    spoilt: bool,
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = (&'a [u8], Argument);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.rest.is_empty() {
-                return None;
-            }
-            let (member, rest) = self.split();
-            self.rest = rest;
-            let member = member.trim_ascii();
-            if !member.is_empty() {
-                return Some(self.read(member));
-            }
+/// A dictionary member's value; `None` if the member says that the directive does not apply (`?0`). Parameters
+/// have no meaning (RFC 9213 §2.1).
+fn argument_of(entry: &ListEntry) -> Option<Argument> {
+    let ListEntry::Item(item) = entry else { return Some(Argument::Other) };
+    match &item.bare_item {
+        BareItem::Boolean(true) => Some(Argument::Absent),
+        BareItem::Boolean(false) => None,
+        BareItem::Integer(number) => {
+            let seconds = u64::try_from(i64::from(*number)).ok().map(Duration::from_secs);
+            Some(seconds.map_or(Argument::Other, |seconds| Argument::Seconds(seconds.min(FOR_EVER))))
         }
-    }
-}
-
-impl<'a> Members<'a> {
-    /// Cuts at the first comma outside a quoted string.
-    fn split(&mut self) -> (&'a [u8], &'a [u8]) {
-        let text = self.rest;
-        let mut at = 0;
-        while let Some(byte) = text.get(at) {
-            match byte {
-                b',' => return (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default()),
-                b'"' if !self.spoilt => match closing_quote(text, at) {
-                    Some(end) => at = end,
-                    None => self.spoilt = true,
-                },
-                _ => {}
-            }
-            at += 1;
-        }
-        (text, &[])
-    }
-
-    fn read(&self, member: &'a [u8]) -> (&'a [u8], Argument) {
-        let equals = member.iter().position(|byte| *byte == b'=');
-        let name = member.get(..equals.unwrap_or(member.len())).unwrap_or_default();
-        let argument = match equals {
-            _ if self.spoilt => Argument::Other,
-            None => Argument::Absent,
-            // White space around "=" is not allowed: the directive is meant, its argument is malformed.
-            Some(_) if name.trim_ascii_end() != name => Argument::Other,
-            Some(equals) => Argument::of_text(member.get(equals + 1..).unwrap_or_default()),
-        };
-        (name.trim_ascii_end(), argument)
-    }
-}
-
-/// Where the quoted string that opens at `open` ends.
-fn closing_quote(text: &[u8], open: usize) -> Option<usize> {
-    let mut at = open + 1;
-    loop {
-        match text.get(at)? {
-            b'"' => return Some(at),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
+        _ => Some(Argument::Other),
     }
 }
 

@@ -147,7 +147,7 @@ mod tests {
     use crate::rfc::notation::response_head;
     use crate::rfc::{Heuristic, StatusRange};
 
-    const NOW: Duration = Duration::from_secs(1_800_000_000);
+    const NOW: Duration = Duration::from_hours(500_000);
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)

@@ -28,6 +28,7 @@ mod freshness;
 pub use freshness::{age_at_receipt, cacheable_by_default, lifetime, stale_windows};
 mod invalidation;
 pub use invalidation::{invalidated, invalidates};
+mod members;
 pub mod notation;
 mod reason;
 pub use reason::Reason;

@@ -171,7 +171,7 @@ mod tests {
     use crate::rfc::{Moment, ResponseFacts};
     use std::time::Duration;
 
-    const START: Moment = Moment { wall: Duration::from_secs(1_800_000_000), mono: Duration::from_secs(50) };
+    const START: Moment = Moment { wall: Duration::from_hours(500_000), mono: Duration::from_secs(50) };
 
     fn request(head: &str) -> RequestFacts {
         let (method, _, headers) = request_head(head, START.wall).expect(head);
@@ -380,7 +380,7 @@ mod tests {
                 ("GET /", "200 | cache-control: max-age=2, must-revalidate, stale-if-error=60", 5, false, false),
             ],
         );
-        let operator = Terms { stale_if_error: Some(Duration::from_secs(60)), ..Terms::default() };
+        let operator = Terms { stale_if_error: Some(Duration::from_mins(1)), ..Terms::default() };
         check_error(
             &operator,
             &[
