@@ -41,7 +41,7 @@ impl RequestFacts {
             conditional: false,
             range: false,
         };
-        let (mut cache_control, mut pragma) = (false, false);
+        let mut pragma = false;
         for (name, value) in headers {
             match name.as_str() {
                 "authorization" => facts.authorization = true,
@@ -50,15 +50,13 @@ impl RequestFacts {
                 "if-match" | "if-none-match" | "if-modified-since" | "if-unmodified-since" | "if-range" => {
                     facts.conditional = true;
                 }
-                "cache-control" => {
-                    cache_control = true;
-                    facts.directives.take_line(value);
-                }
+                "cache-control" => facts.directives.take_line(value),
                 "pragma" => pragma = true,
                 _ => {}
             }
         }
-        if pragma && !cache_control {
+        // Rare: it counts only if no line of Cache-Control comes before or after it.
+        if pragma {
             facts.directives = RequestDirectives::parse(headers);
         }
         facts
@@ -380,6 +378,17 @@ mod tests {
     #[test]
     fn no_cache_is_never_fresh() {
         assert!(!stored("200 | cache-control: no-cache, max-age=10 | etag: \"x\"").is_fresh(start()));
+        let marked = StoredFacts { no_cache: true, ..stored("200 | cache-control: max-age=10") };
+        assert!(!marked.is_fresh(start()));
+    }
+
+    #[test]
+    fn no_cache_is_forgotten_where_the_operator_overrides_it() {
+        let answer = answer("200 | cache-control: no-cache").dated(NOW);
+        let terms = Terms { ttl: Some(Duration::from_secs(9)), ttl_override: true, ..Terms::default() };
+        let facts = StoredFacts::new(&answer, &lifetime(&answer, &terms), &terms, start(), start());
+        assert!(facts.is_fresh(start()));
+        assert_eq!(facts.left(start()), 9);
     }
 
     #[test]

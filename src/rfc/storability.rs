@@ -374,6 +374,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lifetime_per_status_is_ground_enough() {
+        let negative = StatusRange { first: 500, last: 503 };
+        let terms = Terms { status_ttl: vec![(negative, Duration::from_secs(3))], ..Terms::default() };
+        check(&terms, &[("GET /", "503", "store: Operator 3"), ("GET /", "504", "refuse: no-freshness")]);
+    }
+
+    #[test]
+    fn the_operators_windows_alone_are_no_ground() {
+        let terms = Terms { stale_if_error: Some(Duration::from_secs(60)), ..Terms::default() };
+        check(
+            &terms,
+            &[("GET /", "200", "refuse: no-freshness"), ("GET /", "200 | cache-control: max-age=0", "store: MaxAge 0")],
+        );
+    }
+
+    #[test]
     fn the_second_switch_beats_what_it_lists() {
         let ttl = Terms { ttl: Some(Duration::from_secs(9)), ..Terms::default() };
         let beats = |beats| Terms { beats, ..ttl.clone() };
