@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_operators_windows_alone_are_no_ground() {
-        let terms = Terms { stale_if_error: Some(Duration::from_secs(60)), ..Terms::default() };
+        let terms = Terms { stale_if_error: Some(Duration::from_mins(1)), ..Terms::default() };
         check(
             &terms,
             &[("GET /", "200", "refuse: no-freshness"), ("GET /", "200 | cache-control: max-age=0", "store: MaxAge 0")],
