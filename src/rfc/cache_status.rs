@@ -153,10 +153,10 @@ impl Line {
         if is_token(text.as_bytes()) {
             return self.push(text.as_bytes());
         }
-        let visible = text.bytes().filter(|byte| matches!(byte, 0x20..=0x7e));
         self.push(b"\"")
-            && visible.fold(true, |fits, byte| {
-                fits && if matches!(byte, b'"' | b'\\') { self.push(&[b'\\', byte]) } else { self.push(&[byte]) }
+            && text.bytes().filter(|byte| matches!(byte, 0x20..=0x7e)).all(|byte| match byte {
+                b'"' | b'\\' => self.push(&[b'\\', byte]),
+                _ => self.push(&[byte]),
             })
             && self.push(b"\"")
     }

@@ -49,13 +49,12 @@ pub fn precondition(
     if *method != Method::GET && *method != Method::HEAD {
         return Precondition::Proceed;
     }
-    // 1. "When recipient is the origin server and If-Match is present, evaluate the If-Match precondition"
-    match if_match(request, stored) {
-        Some(true) => {}
-        Some(false) => return Precondition::Failed,
-        // 2. "... If-Match is not present, and If-Unmodified-Since is present, evaluate the If-Unmodified-Since"
-        None if if_unmodified_since(request, stored) == Some(false) => return Precondition::Failed,
-        None => {}
+    // 1. "When recipient is the origin server and If-Match is present, evaluate the If-Match precondition: ... if false,
+    // respond 412 (Precondition Failed)"
+    // 2. "When recipient is the origin server, If-Match is not present, and If-Unmodified-Since is present, evaluate the
+    // If-Unmodified-Since precondition: ... if false, respond 412 (Precondition Failed)"
+    if if_match(request, stored).or_else(|| if_unmodified_since(request, stored)) == Some(false) {
+        return Precondition::Failed;
     }
     // 3. "When If-None-Match is present, evaluate the If-None-Match precondition: ... if false for GET/HEAD, respond
     // 304 (Not Modified)"
@@ -107,7 +106,7 @@ pub fn if_range_matches(request: &HeaderMap, stored: &HeaderMap) -> bool {
 /// [RFC 9111 §4.3.1]: https://www.rfc-editor.org/rfc/rfc9111#section-4.3.1
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validators {
-    /// Its ETag, as it was received: a backend that forgets the quotation marks understands its own spelling.
+    /// Its entity tag, as it was received: a backend that forgets the quotation marks understands its own spelling.
     pub etag: Option<HeaderValue>,
     /// Its Last-Modified, as it was received; only if it is a date.
     pub last_modified: Option<HeaderValue>,
@@ -192,7 +191,7 @@ fn if_none_match(request: &HeaderMap, stored: &HeaderMap) -> Option<bool> {
 /// `None` if the field is absent, doubled or no date.
 fn if_modified_since(request: &HeaderMap, stored: &HeaderMap) -> Option<bool> {
     let since = date(request, &IF_MODIFIED_SINCE)?;
-    // RFC 9111 §4.3.2: without Last-Modified, "the cache SHOULD use the stored response's Date field value".
+    // RFC 9111 §4.3.2: without Last-Modified, "a cache SHOULD use the stored response's Date field value".
     let modified = if stored.contains_key(LAST_MODIFIED) { date(stored, &LAST_MODIFIED) } else { date(stored, &DATE) };
     Some(modified? > since)
 }
@@ -203,7 +202,7 @@ fn if_unmodified_since(request: &HeaderMap, stored: &HeaderMap) -> Option<bool> 
     Some(date(stored, &LAST_MODIFIED)? <= date(request, &IF_UNMODIFIED_SINCE)?)
 }
 
-/// [RFC 9110 §8.8.2.2], for a cache that compares with its own entry: "That cache entry includes a Date value which is
+/// [RFC 9110 §8.8.2.2], for a cache that compares with its own entry: "that cache entry includes a Date value which is
 /// at least one second after the Last-Modified value". Then no second change can hide in the same second.
 ///
 /// [RFC 9110 §8.8.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-8.8.2.2

@@ -126,22 +126,53 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// The fields without which a message says something else: about its target, its sender, its content, or how long and
 /// for whom it may be kept.
 fn is_for_all_recipients(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "host" | "content-length" | "transfer-encoding" | "expect"
-            | "content-type" | "content-encoding" | "content-range" | "content-location"
-            | "authorization" | "cookie" | "set-cookie" | "www-authenticate"
-            | "range" | "accept-ranges" | "location"
-            | "if-match" | "if-none-match" | "if-modified-since" | "if-unmodified-since" | "if-range"
-            | "cache-control" | "pragma" | "surrogate-control" | "expires" | "age" | "date"
-            | "vary" | "etag" | "last-modified"
-            | "cache-groups" | "cache-group-invalidation" | "cache-tag" | "edge-cache-tag" | "surrogate-key" | "xkey"
-            | "via" | "cdn-loop" | "cache-status"
-    )
-        // Targeted fields are named like this, RFC 9213 §2.1.
-        || name.ends_with("-cache-control")
+    // Targeted fields end like this, RFC 9213 §2.1.
+    FOR_ALL_RECIPIENTS.contains(&name.as_str()) || name.as_str().ends_with("-cache-control")
 }
+
+const FOR_ALL_RECIPIENTS: &[&str] = &[
+    // The message and its parties.
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "expect",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "www-authenticate",
+    "location",
+    "via",
+    "cdn-loop",
+    // The content.
+    "content-type",
+    "content-encoding",
+    "content-range",
+    "content-location",
+    "accept-ranges",
+    "range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+    "etag",
+    "last-modified",
+    // Its keeping.
+    "cache-control",
+    "pragma",
+    "surrogate-control",
+    "expires",
+    "age",
+    "date",
+    "vary",
+    "cache-status",
+    "cache-groups",
+    "cache-group-invalidation",
+    "cache-tag",
+    "edge-cache-tag",
+    "surrogate-key",
+    "xkey",
+];
 
 /// The non-empty connection options of all lines.
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {

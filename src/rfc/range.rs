@@ -30,20 +30,20 @@ pub enum Ranges {
 ///
 /// [RFC 9110 §14.1.2, §14.2]: https://www.rfc-editor.org/rfc/rfc9110#section-14.1.2
 pub fn ranges(field: &HeaderValue, length: u64) -> Ranges {
-    // "A server that supports range requests MAY ignore a Range header field that contains an invalid ranges-specifier
-    // (Section 14.1.1), a ranges-specifier with a range unit that it does not understand ..."
+    // "A server that supports range requests MAY ignore or reject a Range header field that contains an invalid
+    // ranges-specifier (Section 14.1.1)"
     let Some(set) = byte_set(field.as_bytes()) else { return Ranges::Ignore };
     let mut parts: Vec<Range<u64>> = Vec::new();
     let mut seen = 0;
     for spec in split_commas(set).filter(|spec| !spec.is_empty()) {
         seen += 1;
         let Some(part) = part(spec, length).filter(|_| seen <= MAX_PARTS) else { return Ranges::Ignore };
-        // "... if first-pos is less than the current length"
+        // It is valid, but no byte of the body is in it; another part may be satisfiable.
         if part.is_empty() {
             continue;
         }
-        // "A server that supports range requests MAY ignore or reject a Range header field that contains ... more than
-        // two overlapping ranges or many small ranges". Two are enough for us.
+        // "a ranges-specifier with more than two overlapping ranges, or a set of many small ranges". For us two that
+        // overlap are enough.
         if parts.iter().any(|other| part.start < other.end && other.start < part.end) {
             return Ranges::Ignore;
         }
