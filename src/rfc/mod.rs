@@ -18,25 +18,49 @@
 //!
 //! Each decision is written in the order of its section, with the clause quoted above its `if`: `storability.rs` is the
 //! one to read first, and to imitate.
+
+mod cache_status;
+mod coding;
+mod conditional;
 mod dates;
-pub use dates::{format_http_date, parse_http_date};
 mod directives;
-pub use directives::{MaxStale, RequestDirectives, ResponseDirectives};
+mod etag;
 mod facts;
-pub use facts::{KEPT_FOR_VALIDATION, RequestFacts, ResponseFacts, StoredFacts};
+mod fields;
 mod freshness;
-pub use freshness::{age_at_receipt, cacheable_by_default, lifetime, stale_windows};
+mod groups;
 mod invalidation;
-pub use invalidation::{invalidated, invalidates};
 mod members;
 pub mod notation;
+mod range;
 mod reason;
-pub use reason::Reason;
 mod reuse;
-pub use reuse::{Reuse, Trouble, permitted_on_error, reuse};
 mod storability;
-pub use storability::{Ground, LifetimeSource, Storability, storability};
 mod terms;
-pub use terms::{Beats, Heuristic, StatusRange, Terms};
 mod time;
+mod update;
+mod vary;
+
+pub use cache_status::{CacheStatus, Forward};
+pub use coding::{Accepted, Coding};
+pub use conditional::{
+    Precondition, Validators, if_range_matches, not_modified_headers, precondition, strip_conditionals,
+};
+pub use dates::{format_http_date, parse_http_date};
+pub use directives::{MaxStale, RequestDirectives, ResponseDirectives};
+pub use etag::{ETag, ETags, etags};
+pub use facts::{KEPT_FOR_VALIDATION, RequestFacts, ResponseFacts, StoredFacts};
+pub use fields::{
+    append_cdn_loop, append_via, names_us, singleton, strip_hop_by_hop_request, strip_hop_by_hop_response,
+};
+pub use freshness::{age_at_receipt, cacheable_by_default, lifetime, stale_windows};
+pub use groups::{Names, cache_tags, group_invalidation, groups, read_cache_tags, read_groups};
+pub use invalidation::{invalidated, invalidates};
+pub use range::{Multipart, Ranges, content_range, ranges, unsatisfied_range};
+pub use reason::Reason;
+pub use reuse::{Reuse, Trouble, permitted_on_error, reuse};
+pub use storability::{Ground, LifetimeSource, Storability, storability};
+pub use terms::{Beats, Heuristic, StatusRange, Terms};
 pub use time::Moment;
+pub use update::{HeadEffect, head_updates, merge, updates};
+pub use vary::{Vary, VaryKey};
