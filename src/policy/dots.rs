@@ -28,8 +28,7 @@ pub fn has_dot_segments(path: &str) -> bool {
             (b'/' | b'\\', _) => Segment::Dots(0),
             (b'.', Segment::Dots(dots)) => Segment::Dots(dots.saturating_add(1)),
             // What ends a segment's name in one backend or another: parameters, query, fragment, a C string's end.
-            (b';' | b'?' | b'#' | 0, Segment::Dots(1 | 2)) => Segment::DotsThenMore,
-            (_, Segment::DotsThenMore) => Segment::DotsThenMore,
+            (b';' | b'?' | b'#' | 0, Segment::Dots(1 | 2)) | (_, Segment::DotsThenMore) => Segment::DotsThenMore,
             _ => Segment::Name,
         };
     }

@@ -83,8 +83,7 @@ impl Value {
         };
         let template = Template::parse(text, captures)?;
         let fixed = template.parts().iter().all(|part| match (part, side) {
-            (Part::Text(_), _) => true,
-            (Part::Header(_), Side::Answer) | (_, Side::Request(_)) => true,
+            (Part::Text(_) | Part::Header(_), _) | (_, Side::Request(_)) => true,
             (_, Side::Answer) => false,
         });
         if !fixed {

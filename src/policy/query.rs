@@ -20,6 +20,10 @@ pub(super) struct QueryRecipe {
 }
 
 /// What became of a query.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one call; a box would be an allocation per request"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Query<'q> {
     /// Byte for byte as it was.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::pattern::braces;
+use super::pattern::{Braced, braces};
 use super::problem::{Fault, Problems};
 use super::settings::Rewrite;
 use super::target::{Captures, Target};
@@ -74,7 +74,7 @@ fn prefix(text: Option<&str>, key: &'static str, problems: &mut Problems) -> Box
 /// Only captures may stand in a path: they are part of the path that was asked for, so they are in the key as well, and
 /// they cannot bring a query with them.
 fn replacement(text: &str, captures: &[Box<str>]) -> Result<Template, Fault> {
-    let literal: String = braces(text)?.iter().map(|part| part.text()).collect();
+    let literal: String = braces(text)?.iter().map(Braced::text).collect();
     check_path(text, &literal)?;
     let template = Template::parse(text, captures)?;
     if template.parts().iter().all(|part| matches!(part, Part::Text(_) | Part::Capture(_))) {

@@ -1,7 +1,7 @@
 //! Which route a request belongs to, at a cost that does not grow with the number of routes.
 //!
 //! The patterns form a tree with one level per segment. At each level the more specific branch is tried first: fixed
-//! text, then text around a parameter (the longest text first), then a parameter, then the rest of the path. At the
+//! text, then text around a parameter (the longest first; of two as long, the one with more in front), then a parameter, then the rest of the path. At the
 //! end of a branch is a *slot*: the routes that share this pattern. In a slot the order is:
 //!
 //! 1. higher `priority`;
@@ -180,7 +180,7 @@ impl Router {
 #[derive(Debug, Default)]
 struct Node {
     fixed: HashMap<Box<str>, usize>,
-    /// Text before and behind a parameter; the longest text first.
+    /// Text before and behind a parameter, in the order in which they are tried.
     between: Vec<(Box<str>, Box<str>, usize)>,
     any: Option<usize>,
     /// The slot of patterns that end with `{*rest}` here.
@@ -200,7 +200,7 @@ impl Node {
                     return *child;
                 }
                 self.between.push((before.clone(), after.clone(), fresh));
-                self.between.sort_by_key(|(before, after, _)| Reverse(before.len() + after.len()));
+                self.between.sort_by_key(|(before, after, _)| Reverse((before.len() + after.len(), before.len())));
                 fresh
             }
             // A rest has no child; it never gets here.

@@ -123,8 +123,9 @@ fn source(name: &str, captures: &[Box<str>]) -> Result<Part, Fault> {
 }
 
 fn known(captures: &[Box<str>]) -> String {
-    let captured: String = captures.iter().map(|name| format!("`{{{name}}}`, ")).collect();
-    format!("known are {captured}`{{query.NAME}}`, `{{header.NAME}}`, `{{host}}` and `{{path}}`")
+    let own = captures.iter().map(|name| format!("`{{{name}}}`"));
+    let common = ["`{query.NAME}`", "`{header.NAME}`", "`{host}`", "`{path}`"].map(str::to_owned);
+    format!("known are {}", own.chain(common).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl Default for Terms {
             beats: Beats::default(),
             store_set_cookie: false,
             storable_status: None,
-            heuristic: Some(Heuristic { percent: 10, max: Duration::from_secs(86_400) }),
+            heuristic: Some(Heuristic { percent: 10, max: Duration::from_hours(24) }),
             stale_while_revalidate: None,
             stale_if_error: None,
             honour_request: false,

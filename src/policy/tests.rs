@@ -1,1 +1,0 @@
-//! The policy as the rest of the house uses it: compile, route, key.
