@@ -50,7 +50,7 @@ pub(super) fn lookups(host: &str) -> impl Iterator<Item = &str> {
     let bare = without_port(host);
     let bare = (bare.len() < host.len()).then_some(bare);
     [Some(host), bare].into_iter().flatten().flat_map(|form| {
-        let under = form.match_indices('.').filter(|(at, _)| *at > 0).filter_map(|(at, _)| form.get(at..));
+        let under = form.match_indices('.').filter_map(|(at, _)| form.get(at..));
         std::iter::once(form).chain(under)
     })
 }

@@ -267,6 +267,40 @@ mod tests {
         }
     }
 
+    /// Lists of at most two of these.
+    fn lists<T: Clone>(of: &[T]) -> Vec<Vec<T>> {
+        let pairs = of.iter().flat_map(|left| of.iter().map(|right| vec![left.clone(), right.clone()]));
+        std::iter::once(Vec::new()).chain(of.iter().map(|one| vec![one.clone()])).chain(pairs).collect()
+    }
+
+    #[test]
+    fn in_a_small_world_every_tuple_has_a_key_of_its_own() {
+        // Texts that hold what the layout is made of, so that a missing length or end would be mistaken for another.
+        let texts = ["", "b", "bb", "\0", "\0\0\0\u{1}b", "\u{1}b", "\u{1}\0\0\0\u{1}b"];
+        let mut seen = std::collections::HashSet::new();
+        for secure in [None, Some(false), Some(true)] {
+            for (origin, host, forwarded) in
+                texts.iter().flat_map(|a| texts.iter().flat_map(move |b| texts.iter().map(move |c| (a, b, c))))
+            {
+                assert!(
+                    seen.insert(key(origin, secure, host, forwarded).to_key()),
+                    "{origin:?} {host:?} {forwarded:?}"
+                );
+            }
+        }
+        let values = lists(&texts);
+        let one = [HEADER, COOKIE].into_iter().flat_map(|kind| ["a", "b"].map(|name| (kind, name)));
+        let parts: Vec<_> = one.flat_map(|(kind, name)| values.iter().map(move |list| (kind, name, list))).collect();
+        let mut seen = std::collections::HashSet::new();
+        for tuple in lists(&parts) {
+            let mut buffer = key("o", None, "h", "/");
+            for (kind, name, list) in &tuple {
+                buffer.part(*kind, name, list.iter().map(|value| value.as_bytes()));
+            }
+            assert!(seen.insert(buffer.to_key()), "{tuple:?}");
+        }
+    }
+
     #[test]
     fn absent_empty_and_doubled_values_differ() {
         let of = |values: &[&'static [u8]]| {
