@@ -1,1 +1,3 @@
-//! (room: policy)
+//! What the operator wants.
+pub mod key;
+pub mod tags;
