@@ -1,0 +1,212 @@
+//! This node's view of the log of changes: what every read is checked against.
+//!
+//! An invalidation that has to *find* its victims loses races: with a fetch already running, with a write that comes
+//! late, with a message that was lost. Here nothing is looked for. A change is a number; an entry carries the number
+//! that this node had applied when its backend request was sent (its [`Born`]); it is valid unless a later change names
+//! one of its tags. When it was inserted, and by whom, does not matter.
+//!
+//! ```text
+//! fill    note born ──── ask the backend ───────────────── keep: is it valid?
+//! change                        append N ── apply N ── report
+//! read                                                       is it valid?
+//! ```
+//!
+//! **A hit stays cheap.** Checking means looking up each of the entry's tags under a lock. So the ledger counts its own
+//! changes (the *generation*), and an entry remembers the generation at which it was last found valid. If they are
+//! equal, nothing has changed since, and one load has answered the question.
+//!
+//! *Order of the writer*: floors and marks, then generation and `applied` (Release), then the report to whoever asked.
+//! *Order of the reader*: load the generation (Acquire), check, remember the generation that was loaded **first**. The
+//! reader may have checked against a later state than it remembers, never against an earlier one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::marks::MarkTable;
+use super::record::{EVERYTHING, Grade, Record};
+use super::{Entry, Standing};
+pub use crate::fleet::Epoch;
+use crate::policy::tags::{TagHash, hash_tag};
+
+/// How much a ledger may remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// Tags that have marks of their own, about 100 bytes each. Beyond it the longest unheard of is dropped, and every
+    /// entry older than its last change is validated before its next use.
+    pub max_tags: usize,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        Self { max_tags: 1_000_000 }
+    }
+}
+
+/// The place in the log at which an entry's backend request was sent: everything up to `number` had been applied, so
+/// the answer can reflect it; what came later it may miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Born {
+    /// The life of the log in which `number` counts. Numbers of two epochs are never compared.
+    pub epoch: Epoch,
+    /// The last change applied.
+    pub number: u64,
+}
+
+/// What came of handing a record to the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a gap is to be counted and reported"]
+pub enum Applied {
+    /// It was the next one.
+    InOrder,
+    /// It had been applied before; nothing changed.
+    Already,
+    /// Records `from` to `to` (inclusive) were never seen. The record is applied, and since the missing ones may have
+    /// named anything, all that is older must be validated.
+    Gap {
+        /// The first one missing.
+        from: u64,
+        /// The last one missing.
+        to: u64,
+    },
+}
+
+/// The node's view of the log. Shared by all that read and fill; written by the change bus alone.
+#[derive(Debug)]
+pub struct Ledger {
+    epoch: Epoch,
+    /// Grows with every change of `marks`. Starts above what a new entry remembers.
+    generation: AtomicU64,
+    /// The number of the last record applied. Written while `marks` is locked.
+    applied: AtomicU64,
+    marks: RwLock<MarkTable>,
+}
+
+impl Ledger {
+    /// A ledger at the beginning of `epoch`.
+    pub fn new(epoch: Epoch, settings: LedgerSettings) -> Self {
+        Self {
+            epoch,
+            generation: AtomicU64::new(1),
+            applied: AtomicU64::new(0),
+            marks: RwLock::new(MarkTable::new(settings.max_tags)),
+        }
+    }
+
+    /// The life of the log that this ledger follows.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The number of the last change applied on this node; zero before the first.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Counts the changes of this node's view. Equal generations mean that nothing that was valid has ceased to be.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The birth of an answer whose backend request is sent *after* this call. Also the arrival of a request, for
+    /// [`Ledger::admits`].
+    pub fn born(&self) -> Born {
+        // Older than the truth if a change is being applied just now, which is the safe side.
+        Born { epoch: self.epoch, number: self.applied() }
+    }
+
+    /// May `entry` still be used? For hits: one load and one comparison unless something changed since it was last asked.
+    pub fn standing(&self, entry: &Entry) -> Standing {
+        let generation = self.generation();
+        if entry.found_valid_at() == generation {
+            return Standing::Valid;
+        }
+        let standing = self.standing_of(entry.born, &entry.marks);
+        if standing == Standing::Valid {
+            entry.remember_valid_at(generation);
+        }
+        standing
+    }
+
+    /// What may be done with an answer born at `born` under the tags `marks`: for fills about to be kept, and for those
+    /// who wait for them.
+    pub fn standing_of(&self, born: Born, marks: &[TagHash]) -> Standing {
+        // Numbers of another epoch say nothing here; the backend is asked instead.
+        if born.epoch != self.epoch {
+            return Standing::Check;
+        }
+        self.read().judge(born.number, marks)
+    }
+
+    /// May a request that arrived at `arrival` be given an answer born at `born`, whatever its tags? It may if nothing
+    /// that was applied before the request arrived is later than the answer.
+    pub fn admits(&self, born: Born, arrival: Born) -> bool {
+        born.epoch == arrival.epoch && born.epoch == self.epoch && born.number >= arrival.number
+    }
+
+    /// Like [`Ledger::admits`], once the answer's tags are known: also if no change since its birth names any of them.
+    pub fn admits_tagged(&self, born: Born, arrival: Born, marks: &[TagHash]) -> bool {
+        self.admits(born, arrival) || self.standing_of(born, marks) == Standing::Valid
+    }
+
+    /// Acts upon record `number` of the log. To be called in the log's order.
+    pub fn apply(&self, number: u64, record: &Record) -> Applied {
+        let mut marks = self.write();
+        let applied = self.applied();
+        if number <= applied {
+            return Applied::Already;
+        }
+        let missing = number - 1 > applied;
+        if missing {
+            marks.mark_all(number - 1, Grade::Check);
+        }
+        for tag in &record.tags {
+            match tag.as_str() {
+                EVERYTHING => marks.mark_all(number, record.grade),
+                tag => marks.mark(number, record.grade, hash_tag(tag)),
+            }
+        }
+        self.announce(number);
+        if missing { Applied::Gap { from: applied + 1, to: number - 1 } } else { Applied::InOrder }
+    }
+
+    /// The records up to `number` can no longer be had. They may have named anything, so everything born before `number`
+    /// must be validated. The next record expected is the one after it.
+    pub fn lose_until(&self, number: u64) -> Applied {
+        let mut marks = self.write();
+        let applied = self.applied();
+        if number <= applied {
+            return Applied::Already;
+        }
+        marks.mark_all(number, Grade::Check);
+        self.announce(number);
+        Applied::Gap { from: applied + 1, to: number }
+    }
+
+    /// Forgets the tags that no change after `number` names. For when no entry is known to be older: should one turn up,
+    /// it is validated. Keeps the table as small as what it serves.
+    pub fn forget_until(&self, number: u64) {
+        // The generation stays: nothing that was found valid has ceased to be.
+        // In slices, so that no reader waits for long.
+        while self.write().forget_until(number, 1_024) {}
+    }
+
+    /// Tags that have marks of their own.
+    pub fn tags(&self) -> usize {
+        self.read().len()
+    }
+
+    /// The last step of a writer, with the marks in place and their lock still held.
+    fn announce(&self, number: u64) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.applied.store(number, Ordering::Release);
+    }
+
+    // A writer does nothing that can panic half-way through, so a poisoned table is whole.
+    fn read(&self) -> RwLockReadGuard<'_, MarkTable> {
+        self.marks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, MarkTable> {
+        self.marks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
