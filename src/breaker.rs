@@ -365,7 +365,8 @@ mod tests {
 
     #[test]
     fn each_failed_probe_doubles_the_pause_up_to_the_cap() {
-        let settings = BreakerSettings { consecutive: 1, max_pause: Duration::from_secs(5), ..BreakerSettings::default() };
+        let settings =
+            BreakerSettings { consecutive: 1, max_pause: Duration::from_secs(5), ..BreakerSettings::default() };
         check(&settings, "bad refused +1 bad +1 refused +1 bad +3 refused +1 bad +4 refused +1 bad +4 refused +1 ok");
     }
 
