@@ -96,10 +96,10 @@ impl InBody {
         self.end = End::Failed;
         self.alarm = None;
         self.source = Source::Service(super::outgoing::empty_body());
-        if let Some(hold) = self.hold.take() {
-            if error.is_endpoints_fault() {
-                hold.breaker.note_failure(hold.clock.now());
-            }
+        if let Some(hold) = self.hold.take()
+            && error.is_endpoints_fault()
+        {
+            hold.breaker.note_failure(hold.clock.now());
         }
         error
     }
@@ -107,13 +107,11 @@ impl InBody {
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, FetchError> {
         self.alarm = None;
         if let (Some(remaining), Some(data)) = (&mut self.remaining, frame.data_ref()) {
-            match remaining.checked_sub(data.len() as u64) {
-                Some(rest) => *remaining = rest,
-                None => {
-                    let detail = "the body is longer than its Content-Length";
-                    return Err(self.fail(FetchError::new(FetchErrorKind::BadResponse, detail)));
-                }
-            }
+            let Some(rest) = remaining.checked_sub(data.len() as u64) else {
+                let detail = "the body is longer than its Content-Length";
+                return Err(self.fail(FetchError::new(FetchErrorKind::BadResponse, detail)));
+            };
+            *remaining = rest;
         }
         self.end_early();
         Ok(frame)

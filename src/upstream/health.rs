@@ -28,7 +28,7 @@ pub(super) async fn check_for_ever(origin: Arc<Origin>) {
         }
         while checks.join_next().await.is_some() {}
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn check_endpoint(origin: Arc<Origin>, index: usize, settings: HealthSettings) {

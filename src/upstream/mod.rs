@@ -25,6 +25,8 @@ mod tls;
 mod transport;
 
 #[cfg(test)]
+mod tests_http2;
+#[cfg(test)]
 mod tests_service;
 #[cfg(test)]
 mod tests_wire;

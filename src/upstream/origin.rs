@@ -205,7 +205,7 @@ impl Origin {
         };
         let channel = match self.transport.connect(index, &known.endpoint, trial.fresh).await {
             Ok(channel) => channel,
-            Err(error) => return Err(Miss::NeverSent(error, Some(request))),
+            Err(error) => return Err(Miss::NeverSent(error, Some(Box::new(request)))),
         };
         let reused = channel.reused();
         trial.upload.start();
@@ -222,7 +222,7 @@ impl Origin {
             (Err(NoAnswer::Unsent(error, request)), None) if reused => {
                 return Err(Miss::DeadConnection(error, request));
             }
-            (Err(NoAnswer::Unsent(error, request)), None) => return Err(Miss::NeverSent(error, request.map(|it| *it))),
+            (Err(NoAnswer::Unsent(error, request)), None) => return Err(Miss::NeverSent(error, request)),
             (Err(NoAnswer::Unanswered(error)), None) => return Err(Miss::DeadConnection(error, None)),
             (Err(NoAnswer::Failed(error)), None) => return Err(Miss::Final(error)),
         };
@@ -242,7 +242,7 @@ impl Origin {
             Miss::Final(_) => return Next::GiveUp,
             // The backend has done no work for it, so it is not taken from the budget. A fresh connection, because the
             // other idle ones have probably died with this one.
-            Miss::DeadConnection(_, request) => (Next::Again, request.map(|it| *it)),
+            Miss::DeadConnection(_, request) => (Next::Again, request),
             Miss::NeverSent(_, request) => {
                 trial.tried.push(index);
                 if trial.tried.len() >= self.endpoints.all().len() || !self.budget.take() {
@@ -251,7 +251,7 @@ impl Origin {
                 (Next::Elsewhere, request)
             }
         };
-        trial.request = request.or_else(|| trial.spare.as_ref().map(Copy::to_request));
+        trial.request = request.map(|request| *request).or_else(|| trial.spare.as_ref().map(Copy::to_request));
         if trial.request.is_none() {
             return Next::GiveUp;
         }
@@ -355,7 +355,7 @@ impl Exchange {
 /// An attempt that got none.
 enum Miss {
     /// No connection, or a new one that ended before the request was sent. Here it is, if it is still whole.
-    NeverSent(FetchError, Option<Request<OutBody>>),
+    NeverSent(FetchError, Option<Box<Request<OutBody>>>),
     /// A kept connection had died. The request, if it was not sent on it.
     DeadConnection(FetchError, Option<Box<Request<OutBody>>>),
     /// Anything else: it may have been acted upon.

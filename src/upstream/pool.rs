@@ -255,10 +255,9 @@ impl Lease {
         }
         // Always by way of the connection's own task: it must first see that nothing follows the answer (RS-07).
         runtime.spawn(async move {
-            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, self.sender.ready()).await {
-                if let Some(pool) = self.pool.upgrade() {
-                    pool.put_idle(self);
-                }
+            let settled = tokio::time::timeout(SETTLE, self.sender.ready()).await;
+            if let (Ok(Ok(())), Some(pool)) = (settled, self.pool.upgrade()) {
+                pool.put_idle(self);
             }
         });
     }

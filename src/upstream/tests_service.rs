@@ -238,7 +238,7 @@ async fn a_reader_that_is_slow_is_not_a_backend_that_is_silent() {
     let mut body = origin(settings(), &Script::new(&acts)).fetch(get(), true, None).await.unwrap().body;
     assert!(body.frame().await.unwrap().is_ok());
     assert!(tokio::time::timeout(Duration::ZERO, body.frame()).await.is_err(), "the silence has begun");
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "b");
     assert!(body.frame().await.is_none());
 }
