@@ -1,1 +1,5 @@
-//! (room: admin)
+//! The admin API.
+
+mod settings;
+
+pub use settings::AdminSettings;

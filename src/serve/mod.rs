@@ -1,1 +1,5 @@
-//! (room: serve)
+//! The request's path.
+
+mod settings;
+
+pub use settings::{GatewaySettings, Secret};

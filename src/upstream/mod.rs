@@ -1,1 +1,5 @@
-//! (room: upstream)
+//! Backends.
+
+mod settings;
+
+pub use settings::{Endpoint, HealthSettings, OriginSettings, TlsSettings};
