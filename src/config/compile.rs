@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use crate::admin::AdminSettings;
 use crate::listen::ListenSettings;
-use crate::policy::{Policy, PolicySettings, RouteSettings};
+use crate::policy::{Policy, PolicyProblem, PolicySettings, RouteSettings};
 use crate::store::MemorySettings;
 
 use super::origin::{self, OriginEntry};
@@ -34,7 +34,6 @@ pub(super) fn compile(file: &Reader<'_>, notes: &Notes, overrides: &Overrides, o
     sockets_differ(&tables, &listen, &admin);
     the_drain_has_time_left(&tables, &listen);
     objects_fit_into_memory(&tables, &memory);
-    bounds_are_in_order(&tables, &policy);
     routes_compile(&tables, &policy, &intact);
 
     Config { listen, admin, origins, memory, policy, gateway, log, warnings: Problems::default() }
@@ -68,7 +67,7 @@ impl<'a> Tables<'a> {
 }
 
 /// The policy's settings, and which of the routes were read without an error.
-fn policy(tables: &Tables<'_>, origins: &[OriginEntry], notes: &Notes) -> (PolicySettings, Vec<usize>) {
+fn policy(tables: &Tables<'_>, origins: &[OriginEntry], notes: &Notes) -> (PolicySettings, Vec<bool>) {
     let keys = node::keys(&tables.gateway);
     let default_route = route::defaults(&tables.defaults, keys.default_route);
     the_origin_exists(&tables.defaults, &default_route, origins);
@@ -80,9 +79,7 @@ fn policy(tables: &Tables<'_>, origins: &[OriginEntry], notes: &Notes) -> (Polic
         let route = route::route(table, index + 1, &default_route);
         the_origin_exists(table, &route, origins);
         table.finish();
-        if notes.errors() == errors_before {
-            intact.push(index);
-        }
+        intact.push(notes.errors() == errors_before);
         routes.push(route);
     }
     let default_origin = default_origin(tables, &default_route, origins).unwrap_or(keys.default_origin);
@@ -171,29 +168,43 @@ fn objects_fit_into_memory(tables: &Tables<'_>, memory: &MemorySettings) {
     }
 }
 
-fn bounds_are_in_order(tables: &Tables<'_>, policy: &PolicySettings) {
-    let routes = policy.routes.iter().zip(&tables.routes);
-    for (route, table) in routes.chain([(&policy.default_route, &tables.defaults)]) {
-        let (Some(min), Some(max)) = (route.terms.min_ttl, route.terms.max_ttl) else { continue };
-        let said_here = ["min_ttl", "max_ttl"].into_iter().find(|key| table.holds(key));
-        if let Some(key) = said_here.filter(|_| min > max) {
-            table.complain(key, Wrong::new("`min_ttl` is longer than `max_ttl`"));
+/// Lets the policy judge the routes as a whole. A route with errors is replaced by one that is in nobody's way: what is
+/// left of it could seem to shadow another.
+fn routes_compile(tables: &Tables<'_>, policy: &PolicySettings, intact: &[bool]) {
+    let mut policy = policy.clone();
+    for (index, (route, intact)) in policy.routes.iter_mut().zip(intact).enumerate() {
+        if !intact {
+            let name = format!("route {}, unread", index + 1);
+            *route = RouteSettings { path: Some(format!("/{name}")), name, ..RouteSettings::default() };
+        }
+    }
+    let Err(problems) = Policy::compile(policy) else { return };
+    let inherited = |problem: &PolicyProblem| {
+        problems
+            .iter()
+            .any(|other| other.route.is_none() && other.key == problem.key && other.message == problem.message)
+    };
+    for problem in &problems {
+        let table = match problem.route {
+            Some(route) => tables.routes.get(route).unwrap_or(&tables.defaults),
+            None if tables.gateway.holds(problem.key) => &tables.gateway,
+            None => &tables.defaults,
+        };
+        let key = written(problem);
+        if problem.route.is_none() || table.holds(key) || !inherited(problem) {
+            let wrong = Wrong::new(problem.message.clone()).maybe(problem.hint.clone());
+            table.complain(key, wrong);
         }
     }
 }
 
-/// Lets the policy judge the routes as a whole. Routes with errors are left out: what is left of them could seem to
-/// shadow another.
-fn routes_compile(tables: &Tables<'_>, policy: &PolicySettings, intact: &[usize]) {
-    let routes = intact.iter().filter_map(|&index| policy.routes.get(index).cloned()).collect();
-    let Err(problems) = Policy::compile(PolicySettings { routes, ..policy.clone() }) else { return };
-    for problem in problems {
-        let table = match problem.route {
-            Some(route) => intact.get(route).and_then(|&index| tables.routes.get(index)).unwrap_or(&tables.defaults),
-            None if tables.gateway.holds(problem.key) => &tables.gateway,
-            None => &tables.defaults,
-        };
-        table.complain(problem.key, Wrong::new(problem.message).maybe(problem.hint));
+/// The key as it is written in the file: the conditions of a route are in the singular there.
+fn written(problem: &PolicyProblem) -> &'static str {
+    match (problem.route, problem.key) {
+        (Some(_), "hosts") => "host",
+        (Some(_), "methods") => "method",
+        (Some(_), "headers") => "header",
+        (_, key) => key,
     }
 }
 

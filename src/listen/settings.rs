@@ -87,7 +87,7 @@ impl Default for ListenSettings {
             client_limit_exempt: Vec::new(),
             first_byte_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
             body_timeout: Duration::from_secs(30),
             min_body_rate: 500,
             min_body_rate_grace: Duration::from_secs(10),
