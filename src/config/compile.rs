@@ -103,15 +103,13 @@ fn default_origin(tables: &Tables<'_>, default_route: &RouteSettings, origins: &
 
 fn the_origin_exists(table: &Reader<'_>, route: &RouteSettings, origins: &[OriginEntry]) {
     let names: Vec<&str> = origins.iter().map(|entry| entry.name.as_str()).collect();
-    match &route.origin {
-        Some(named) if table.holds("origin") && !names.contains(&named.as_str()) => {
-            let hint = match most_similar(named, &names) {
-                Some(similar) => format!("did you mean \"{similar}\"?"),
-                None => format!("add [origins.{named}]"),
-            };
-            table.complain("origin", Wrong::new(format!("there is no origin \"{named}\"")).hint(hint));
-        }
-        _ => {}
+    let Some(wanted) = route.origin.as_deref().filter(|_| table.holds("origin")) else { return };
+    if !names.contains(&wanted) {
+        let hint = match most_similar(wanted, &names) {
+            Some(similar) => format!("did you mean \"{similar}\"?"),
+            None => format!("add [origins.{wanted}]"),
+        };
+        table.complain("origin", Wrong::new(format!("there is no origin \"{wanted}\"")).hint(hint));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sockets: `[listen]`, `[tls]`, `[admin]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use super::values::{
 };
 
 /// Where the gateway listens when nobody says.
-const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// How long a client may be silent: long enough for a slow network, short enough not to be a hoard.
-const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 
 /// Reads `[listen]` and `[tls]`.
 pub(super) fn listen(

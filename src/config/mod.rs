@@ -90,17 +90,27 @@ pub fn parse(text: &str, name: &str, overrides: &Overrides) -> Result<Config, Pr
 fn parse_in(text: &str, name: &str, overrides: &Overrides, outside: &Outside) -> Result<Config, Problems> {
     let notes = Notes::default();
     let (document, mistakes) = DeTable::parse_recoverable(text);
-    // What was recovered from a file with mistakes in its syntax is not what was written; checking it would mislead.
     if !mistakes.is_empty() {
-        for mistake in mistakes {
-            let place = mistake.span().map_or(Place::Nowhere, Place::Span);
-            notes.error(place, "", Wrong::new(mistake.message()));
-        }
+        syntax(&mistakes, text, &notes);
         return Err(notes.into_problems(name, text));
     }
     let config = compile::compile(&Reader::of(&document, &notes), &notes, overrides, outside);
     let problems = notes.into_problems(name, text);
     if problems.errors() == 0 { Ok(Config { warnings: problems, ..config }) } else { Err(problems) }
+}
+
+/// Notes the mistakes in the syntax, the first of each line: the others on it are mostly its consequences. Nothing else is
+/// checked then, because what was recovered from such a file is not what was written.
+fn syntax(mistakes: &[toml::de::Error], text: &str, notes: &Notes) {
+    let mut lines = Vec::new();
+    for mistake in mistakes {
+        let span = mistake.span().unwrap_or_default();
+        let line = text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
+        if !lines.contains(&line) {
+            lines.push(line);
+            notes.error(Place::Span(span), "", Wrong::new(mistake.message()));
+        }
+    }
 }
 
 #[cfg(test)]

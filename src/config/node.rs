@@ -31,7 +31,7 @@ pub(super) fn memory(table: &Reader<'_>) -> MemorySettings {
 /// Reads the part of `[gateway]` that concerns every request; [`keys`] reads the part that concerns keys and hosts.
 pub(super) fn gateway(table: &Reader<'_>, max_uri: usize, outside: &Outside) -> GatewaySettings {
     let default = GatewaySettings::default();
-    let patience = Duration::from_millis(1)..=Duration::from_secs(600);
+    let patience = Duration::from_millis(1)..=Duration::from_mins(10);
     let trusted_proxies = table.list("trusted_proxies", network).unwrap_or(default.trusted_proxies);
     if trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
         let wrong = Wrong::new("everybody is trusted to say who they are and which host they asked for");

@@ -1,6 +1,7 @@
 //! The backends: `[origin]` and `[origins.NAME]`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::breaker::BreakerSettings;
@@ -14,7 +15,7 @@ use super::values::{duration_in, field_value, file, flag, length_in, parse_name,
 /// The name of the backend in `[origin]`.
 pub(super) const DEFAULT: &str = "default";
 
-const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 
 /// One backend.
 #[derive(Clone, Debug)]

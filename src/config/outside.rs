@@ -72,7 +72,7 @@ impl Outside {
     /// This process's environment and file system.
     pub(super) const REAL: Self = Self { variable: |name| std::env::var(name).ok(), file: |path| std::fs::read(path) };
 
-    /// The secret that `written` names: "env:NAME", "file:PATH", or itself. The second value tells whether it stood in
+    /// The secret that `written` names: `env:NAME`, `file:PATH`, or itself. The second value tells whether it stood in
     /// the file in the clear.
     pub(super) fn secret(&self, written: &str) -> Result<(Secret, bool), Wrong> {
         let (content, in_clear) = if let Some(name) = written.strip_prefix("env:") {

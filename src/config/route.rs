@@ -68,7 +68,7 @@ fn options(table: &Reader<'_>, base: RouteSettings) -> RouteSettings {
         tags: table.list("tags", text).unwrap_or(base.tags),
         allow: table.list("allow", network).unwrap_or(base.allow),
         deny: table.list("deny", network).unwrap_or(base.deny),
-        rate_limit: rate_limit(table).unwrap_or(base.rate_limit),
+        rate_limit: rate_limit(table, base.rate_limit),
         max_concurrent: table.take("max_concurrent", off(whole(MANY)), base.max_concurrent),
         max_concurrent_per_client: table.take(
             "max_concurrent_per_client",
@@ -192,21 +192,21 @@ fn edits(table: &Reader<'_>, base: HeaderEdits) -> HeaderEdits {
     }
 }
 
-/// `rate_limit = "100/s"`, `false`, or `{ requests = 100, per = "1s", burst = 200 }`. The outer `None`: not said.
-fn rate_limit(table: &Reader<'_>) -> Option<Option<RateLimit>> {
+/// `rate_limit = "100/s"`, `false`, or `{ requests = 100, per = "1s", burst = 200 }`.
+fn rate_limit(table: &Reader<'_>, base: Option<RateLimit>) -> Option<RateLimit> {
     if !table.is_table("rate_limit") {
-        return table.read("rate_limit", off(rate));
+        return table.take("rate_limit", off(rate), base);
     }
     let table = table.table("rate_limit");
     let requests = table.read("requests", whole(MANY));
     let per =
-        table.take("per", duration_in(Duration::from_millis(1)..=Duration::from_secs(86_400)), Duration::from_secs(1));
+        table.take("per", duration_in(Duration::from_millis(1)..=Duration::from_hours(24)), Duration::from_secs(1));
     let burst = table.read("burst", whole(MANY));
     if !table.holds("requests") {
         table.complain("", Wrong::new("`rate_limit` needs `requests`").hint("write { requests = 100, per = \"1s\" }"));
     }
     let requests = requests?;
-    Some(Some(RateLimit { requests, per, burst: burst.unwrap_or(requests) }))
+    Some(RateLimit { requests, per, burst: burst.unwrap_or(requests) })
 }
 
 /// `compress = false`, `true`, or `{ min_size = "1KiB", types = ["text/*"] }`.

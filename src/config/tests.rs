@@ -88,7 +88,13 @@ fn every_problem_is_told_at_once_in_the_order_of_the_file() {
 fn mistakes_in_the_syntax_are_told_at_once_too() {
     check(&[
         ("[listen\nhttp = :80", &["1:8 unclosed table, expected `]`"]),
-        ("a = [1\nb = :80", &["2:5 string values must be quoted, expected literal string"]),
+        (
+            "[memory]\ncapacity = 1GiB\n[listen]\nhttp = :80 90",
+            &[
+                "2:12 string values must be quoted, expected literal string",
+                "4:8 string values must be quoted, expected literal string",
+            ],
+        ),
         ("[memory]\ncapacity = \"1GiB\"\ncapacity = \"2GiB\"", &["3:1 duplicate key"]),
     ]);
 }
@@ -317,6 +323,10 @@ fn a_route_says_what_the_defaults_do_not() {
     );
 }
 
+/// A world of one variable.
+const ONE_SET: Outside =
+    Outside { variable: |name| (name == "FOREBAY_LISTEN").then(|| "127.0.0.1:3".to_owned()), file: OUTSIDE.file };
+
 #[test]
 fn a_flag_beats_the_environment_beats_the_file() {
     let file = "[listen]\nhttp = \"127.0.0.1:1\"\n[admin]\nlisten = \"127.0.0.1:2\"\n[origin]\nurl = \"http://a\"\nretries = 3";
@@ -329,8 +339,6 @@ fn a_flag_beats_the_environment_beats_the_file() {
             &OUTSIDE,
         )
     };
-    const ONE_SET: Outside =
-        Outside { variable: |name| (name == "FOREBAY_LISTEN").then(|| "127.0.0.1:3".to_owned()), file: OUTSIDE.file };
 
     let config = with(None, None).unwrap();
     assert_eq!(config.listen.http.map(|address| address.port()), Some(3));

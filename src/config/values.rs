@@ -4,7 +4,7 @@
 //! A form with bounds is a function that returns a form: `whole(1..=64)`. Every duration is bounded, also where nobody
 //! asked, so that adding one to a moment can never overflow.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use super::problem::Wrong;
 type Read<T> = Result<T, Wrong>;
 
 /// The longest duration that may be configured: ten years.
-pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+pub(super) const LONGEST: Duration = Duration::from_hours(24 * 3650);
 
 /// A string.
 pub(super) fn text(value: &DeValue<'_>) -> Read<String> {
@@ -48,7 +48,7 @@ where
         let number = value.as_integer().ok_or_else(|| expected("a whole number", value))?;
         let number =
             i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|number| T::try_from(number).ok());
-        within(number, &bounds, |bound| bound.to_string())
+        within(number, &bounds, T::to_string)
     }
 }
 
@@ -246,7 +246,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
     let mut written = String::new();
     for (unit, milliseconds) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
         if left >= milliseconds {
-            written += &format!("{}{unit}", left / milliseconds);
+            let _ = write!(written, "{}{unit}", left / milliseconds);
             left %= milliseconds;
         }
     }
