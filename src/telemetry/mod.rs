@@ -1,1 +1,5 @@
-//! (room: telemetry)
+//! Metrics and logs.
+
+mod settings;
+
+pub use settings::{Access, LogFormat, LogSettings, LogTarget};
