@@ -1,1 +1,5 @@
-//! (room: telemetry)
+//! What the gateway says about itself.
+
+mod timestamp;
+
+pub use timestamp::timestamp;
