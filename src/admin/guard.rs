@@ -8,11 +8,11 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::Admin;
-use crate::serve::admit::same_secret;
+use crate::serve::Secret;
 
 /// Lets a request through, or says why not.
 pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    match check(admin.token.as_deref(), &request) {
+    match check(admin.token.as_ref(), &request) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
@@ -32,7 +32,7 @@ impl IntoResponse for Refused {
     }
 }
 
-fn check<B>(token: Option<&str>, request: &http::Request<B>) -> Result<(), Refused> {
+fn check<B>(token: Option<&Secret>, request: &http::Request<B>) -> Result<(), Refused> {
     let headers = request.headers();
     match token {
         Some(token) if !carries(headers, token) => {
@@ -56,9 +56,9 @@ fn check<B>(token: Option<&str>, request: &http::Request<B>) -> Result<(), Refus
     Ok(())
 }
 
-fn carries(headers: &HeaderMap, token: &str) -> bool {
+fn carries(headers: &HeaderMap, token: &Secret) -> bool {
     let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    given.strip_prefix(b"Bearer ").is_some_and(|given| same_secret(given, token.as_bytes()))
+    given.strip_prefix(b"Bearer ").is_some_and(|given| token.is(given))
 }
 
 /// A name that a foreign site's DNS could not have pointed here.
@@ -88,7 +88,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(token, &request.body(()).unwrap()).map_or_else(|refused| refused.0.as_u16(), |()| 200)
+        check(token.map(Secret::new).as_ref(), &request.body(()).unwrap()).map_or_else(|refused| refused.0.as_u16(), |()| 200)
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");

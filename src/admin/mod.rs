@@ -16,6 +16,7 @@
 
 mod guard;
 mod purge;
+mod settings;
 mod views;
 
 use std::sync::Arc;
@@ -28,9 +29,10 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::listen::ListenStats;
-use crate::serve::Gateway;
+use crate::serve::{Gateway, Secret};
 
 pub use self::purge::{PurgeOrder, PurgeReceipt};
+pub use self::settings::AdminSettings;
 
 /// What the admin listener needs.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ pub struct Admin {
     /// The data listener's counters.
     pub listeners: Arc<ListenStats>,
     /// The bearer token. `None`: everything that reaches the listener is trusted.
-    pub token: Option<Arc<str>>,
+    pub token: Option<Secret>,
     /// Whether new requests are welcome.
     pub ready: Readiness,
 }

@@ -11,7 +11,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
 use ipnet::IpNet;
 
-use super::settings::Settings;
+use super::settings::GatewaySettings;
 use crate::policy::Target;
 use crate::rfc::{self, Accepted, Reason, RequestFacts};
 
@@ -62,7 +62,7 @@ enum Host {
 impl Asked {
     /// The target, as route, key and backend all see it.
     pub fn target(&self) -> Target<'_> {
-        Target { secure: self.secure, host: self.host(), path: self.path(), query: self.uri.query() }
+        Target::new(self.secure, self.host(), self.path_and_query())
     }
 
     /// The authority in its normal form: lower case, no default port, no trailing dot.
@@ -97,7 +97,7 @@ impl Asked {
 
 /// Lets a request in, or says why not. The body is judged by its framing only; it stays with the caller.
 pub fn admit<B: http_body::Body>(
-    settings: &Settings,
+    settings: &GatewaySettings,
     client: Client,
     request: Request<B>,
 ) -> Result<(Asked, B), (Reason, B)> {
@@ -109,7 +109,7 @@ pub fn admit<B: http_body::Body>(
 }
 
 fn check<B: http_body::Body>(
-    settings: &Settings,
+    settings: &GatewaySettings,
     client: Client,
     parts: http::request::Parts,
     body: &B,
@@ -156,7 +156,7 @@ fn check_method(method: &Method) -> Result<(), Reason> {
     }
 }
 
-fn check_target(settings: &Settings, method: &Method, uri: &Uri) -> Result<(), Reason> {
+fn check_target(settings: &GatewaySettings, method: &Method, uri: &Uri) -> Result<(), Reason> {
     let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
     if length > settings.max_uri {
         return Err(Reason::UriTooLong);
@@ -198,7 +198,7 @@ fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Reason> {
 }
 
 /// Content in a GET has no defined meaning (RFC 9110 §9.3.1), and what it means to the backend could not be in the key.
-fn check_body<B: http_body::Body>(settings: &Settings, method: &Method, body: &B) -> Result<(), Reason> {
+fn check_body<B: http_body::Body>(settings: &GatewaySettings, method: &Method, body: &B) -> Result<(), Reason> {
     let safe = matches!(*method, Method::GET | Method::HEAD);
     if safe && !body.is_end_stream() {
         return Err(Reason::RequestBody);
@@ -313,7 +313,7 @@ fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// The nearest address in X-Forwarded-For that is not one of ours.
-fn client_behind(settings: &Settings, headers: &HeaderMap, client: Client) -> IpAddr {
+fn client_behind(settings: &GatewaySettings, headers: &HeaderMap, client: Client) -> IpAddr {
     let lines = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
     let mut hops: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
     while let Some(hop) = hops.pop() {
@@ -335,15 +335,9 @@ fn forwarded_proto(headers: &HeaderMap) -> Option<bool> {
 }
 
 /// Removes the field that forces a refresh, so that it goes nowhere, and says whether it held the secret.
-fn take_refresh_token(settings: &Settings, headers: &mut HeaderMap) -> bool {
+fn take_refresh_token(settings: &GatewaySettings, headers: &mut HeaderMap) -> bool {
     let Some((name, secret)) = &settings.refresh_token else { return false };
-    headers.remove(name).is_some_and(|given| same_secret(given.as_bytes(), secret.as_bytes()))
-}
-
-/// Compares without telling by the time it takes how much was right.
-pub fn same_secret(given: &[u8], secret: &[u8]) -> bool {
-    let differing = given.iter().zip(secret).fold(0, |differing, (a, b)| differing | (a ^ b));
-    differing == 0 && given.len() == secret.len() && !secret.is_empty()
+    headers.remove(name).is_some_and(|given| secret.is(given.as_bytes()))
 }
 
 /// Replaces Accept-Encoding by one of a small closed set, so that variants and backends see few values.
@@ -403,13 +397,5 @@ mod tests {
             let folded = fold_host(host.as_bytes(), false);
             assert_eq!(folded.as_ref().map(Option::as_deref), expected.as_ref().map(|text| *text), "{host:?}");
         }
-    }
-
-    #[test]
-    fn secrets_are_compared_in_full() {
-        assert!(same_secret(b"abc", b"abc"));
-        assert!(!same_secret(b"abcd", b"abc"));
-        assert!(!same_secret(b"ab", b"abc"));
-        assert!(!same_secret(b"", b""));
     }
 }

@@ -147,7 +147,7 @@ impl Gateway {
         if let Err(reason) = routed.rule.key(&target, &forwarded, &asked.headers, &mut key) {
             return said.verdict("pass", Some(reason));
         }
-        said.key = Some(crate::policy::CacheKey::from(&key).to_string());
+        said.key = Some(key.to_key().to_string());
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
         if let Found::Entry(entry, standing) = &found {
             said.stored = Some(stored(entry, *standing, now));

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 
 use super::admit::{Asked, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use super::body::BoxError;
-use super::settings::Settings;
+use super::settings::GatewaySettings;
 use crate::policy::Routed;
 use crate::rfc::{self, Reason, Validators};
 use crate::upstream::OutBody;
@@ -33,7 +33,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// A request whose answer is to be kept.
-    pub fn fill(settings: &Settings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+    pub fn fill(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
         let mut out = Self::new(settings, asked, routed, forwarded)?;
         rfc::strip_conditionals(&mut out.headers);
         for name in UNKEYED_DANGERS {
@@ -50,13 +50,13 @@ impl Outbound {
     }
 
     /// A request of one client, whose answer goes to it alone.
-    pub fn pass(settings: &Settings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+    pub fn pass(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
         let mut out = Self::new(settings, asked, routed, forwarded)?;
         routed.rule.edit_request(&mut out.headers, &asked.target(), &routed.captures);
         Ok(out)
     }
 
-    fn new(settings: &Settings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+    fn new(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
         let target = PathAndQuery::try_from(forwarded).map_err(|_| Reason::BadTarget)?;
         let mut headers = asked.headers.clone();
         for name in NEVER_FORWARDED {

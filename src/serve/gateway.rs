@@ -15,7 +15,7 @@ use super::admit::Client;
 use super::body::{Body, BoxError};
 use super::flight::Flights;
 use super::limits::Limits;
-use super::settings::Settings;
+use super::settings::GatewaySettings;
 use crate::changes::Bus;
 use crate::clock::Clock;
 use crate::policy::Policy;
@@ -35,7 +35,7 @@ pub struct Gateway {
 /// What a gateway is made of.
 pub struct Parts {
     /// The data path's settings.
-    pub settings: Settings,
+    pub settings: GatewaySettings,
     /// The routes.
     pub policy: Policy,
     /// The backends, by name.
@@ -53,7 +53,7 @@ pub struct Parts {
 }
 
 struct Shared {
-    settings: Settings,
+    settings: GatewaySettings,
     policy: ArcSwap<Policy>,
     origins: Vec<Arc<Origin>>,
     store: Arc<Store>,
@@ -90,7 +90,7 @@ impl Gateway {
     }
 
     /// The data path's settings.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &GatewaySettings {
         &self.shared.settings
     }
 

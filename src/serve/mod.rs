@@ -41,11 +41,12 @@ use self::admit::{Asked, Client};
 use self::body::{Body, BoxError, Source};
 pub use self::gateway::{Gateway, Parts};
 use self::judge::Verdict;
-pub use self::settings::Settings;
+pub use self::settings::{GatewaySettings, Secret};
 use self::shape::Occasion;
 use crate::policy::{KeyBuf, Policy, Routed};
-use crate::rfc::{CacheStatus, InterimSink, Moment, Reason};
-use crate::store::Born;
+use crate::rfc::{CacheStatus, Moment, Reason};
+use crate::store::{Born, Entry};
+use crate::upstream::InterimSink;
 
 /// A request on its way: what is known of it after the first two steps.
 struct Journey<'a> {
@@ -147,7 +148,7 @@ impl Gateway {
         &self,
         journey: &Journey<'_>,
         trail: &mut Trail,
-        entry: Arc<crate::store::Entry>,
+        entry: Arc<Entry>,
         stale: Option<Reason>,
         now: Moment,
     ) -> Response<Body> {

@@ -13,7 +13,7 @@ use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
 use super::shape::{self, Occasion};
 use super::{Gateway, Journey, encode};
-use crate::policy::{CacheKey, KeyBuf};
+use crate::policy::{self, CacheKey, KeyBuf};
 use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, VaryKey};
 use crate::store::{Born, Entry, Standing};
 use crate::upstream::FetchError;
@@ -21,6 +21,9 @@ use crate::upstream::FetchError;
 /// How often a request looks for another flight before it fetches for itself: once for a variant it did not know of, once
 /// for a change that came meanwhile.
 const ROUNDS: usize = 3;
+
+/// How long it is remembered that a key's answer could not be shared.
+const UNCACHEABLE_FOR: Duration = Duration::from_secs(10);
 
 /// What a request gets of a flight.
 enum Gets {
@@ -40,7 +43,7 @@ impl Gateway {
         key: &KeyBuf,
         mut fetch: Fetch,
     ) -> Response<Body> {
-        let key = CacheKey::from(key);
+        let key = key.to_key();
         let mut not_before = None;
         let mut names = self.store().variant_names(key.bytes());
         for _ in 0..ROUNDS {
@@ -79,7 +82,7 @@ impl Gateway {
 
     /// Refreshes an entry behind the client who was given it, unless that is being done already.
     pub(super) fn refresh(&self, journey: &Journey<'_>, key: &KeyBuf, entry: &Arc<Entry>) {
-        let key = CacheKey::from(key);
+        let key = key.to_key();
         let names: Vec<_> = entry.vary.names().cloned().collect();
         let variant = VaryKey::of_names(&names, &journey.asked.headers).to_bytes();
         let flight_key = FlightKey { key: key.clone(), class: Class::of(&journey.asked.facts), variant };
@@ -260,17 +263,23 @@ impl Gateway {
     }
 
     fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch) -> Result<Fill, Reason> {
-        let Journey { asked, routed, forwarded, policy, .. } = journey;
+        let Journey { asked, routed, forwarded, .. } = journey;
         let rule = routed.rule;
         let origin = self.origin(&rule.origin).ok_or(Reason::BackendRefused)?;
         let mut tags = Vec::new();
         rule.tags(&asked.target(), &routed.captures, &asked.headers, &mut tags);
-        crate::policy::tags::request_tags(asked.host(), forwarded, asked.path(), &mut tags);
+        for host in [None, Some(asked.host())] {
+            tags.push(policy::url_tag(host, asked.path_and_query()));
+            if *forwarded != asked.path_and_query() {
+                tags.push(policy::url_tag(host, forwarded));
+            }
+        }
+        policy::prefix_tags(asked.host(), asked.path(), &mut tags);
         Ok(Fill {
             store: Arc::clone(self.store()),
             origin: Arc::clone(origin),
             clock: self.clock().clone(),
-            policy: Arc::clone(policy),
+            policy: Arc::clone(journey.policy),
             rule: rule.id,
             key: key.clone(),
             outbound: Outbound::fill(self.settings(), asked, routed, forwarded)?,
@@ -281,7 +290,7 @@ impl Gateway {
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
             interim: journey.interim.clone(),
-            uncacheable_for: self.settings().uncacheable_for,
+            uncacheable_for: UNCACHEABLE_FOR,
         })
     }
 

@@ -11,7 +11,6 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::account::Trail;
-use super::admit;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
 use super::shape::{self, Occasion};
@@ -74,7 +73,7 @@ impl Gateway {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
                 {
-                    self.learn_from_head(journey, &CacheKey::from(key), stored, &fetched, born);
+                    self.learn_from_head(journey, &key.to_key(), stored, &fetched, born);
                 }
                 let forward = if matches!(found, Found::Entry(..)) { Forward::Stale } else { Forward::UriMiss };
                 self.through(journey, trail, fetched, Some(forward), Reason::HeadNotStored)
@@ -216,12 +215,12 @@ impl Gateway {
     /// The PURGE method, for those who hold the token (design: the admin API does more).
     async fn purge(&self, journey: &Journey<'_>, trail: &mut Trail) -> Response<Body> {
         let Journey { asked, forwarded, .. } = journey;
-        let Some(token) = &self.settings().purge_token else {
+        let Some(token) = &self.settings().purge_method else {
             return self.failed(journey, trail, Reason::MethodRefused);
         };
         let given = asked.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
         let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
-        if !admit::same_secret(given, token.as_bytes()) {
+        if !token.is(given) {
             let mut response = self.failed(journey, trail, Reason::Unauthorized);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return response;

@@ -1,54 +1,106 @@
-//! What the request path is told by the configuration.
+//! What an operator may say about the request's path as a whole; what differs by route is the policy's.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
-/// Settings of the data path that belong to no route.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The name in Cache-Status, Via and CDN-Loop. A token.
+/// The gateway as one node among proxies: its name, whom it believes, how long it lets clients wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// The name in Cache-Status, Via and CDN-Loop; a token. Default `forebay`.
     pub name: String,
-    /// Peers whose X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and Forwarded are believed.
+    /// The proxies whose X-Forwarded-For, -Proto, -Host and Forwarded are believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
-    /// The bearer token that makes the PURGE method work on the data listener. `None`: PURGE is refused.
-    pub purge_token: Option<String>,
-    /// A field and its secret value: a request that carries it gets a fresh answer. `None`: nobody can force one.
-    pub refresh_token: Option<(HeaderName, String)>,
-    /// Whether answers carry Cache-Status (RFC 9211).
+    /// The token that a PURGE request must carry. `None`, the default: the method is refused.
+    pub purge_method: Option<Secret>,
+    /// The field and the token by which a client forces a refresh. Default `None`: nobody can.
+    pub refresh_token: Option<(HeaderName, Secret)>,
+    /// Whether answers carry Age (RFC 9111 §5.1 asks for it). Default on.
+    pub expose_age: bool,
+    /// Whether answers carry Cache-Status (RFC 9211). Default on.
     pub cache_status: bool,
-    /// Whether answers carry Via (requests always do: it is what detects loops).
+    /// Whether messages carry Via (RFC 9110 §7.6.3 asks for it). Default on.
     pub via: bool,
-    /// The longest request target, in bytes.
+    /// The longest request target, in bytes; longer ones get 414. Default 8 KiB.
     pub max_uri: usize,
-    /// The largest request body, in bytes.
+    /// The largest request body, in bytes; larger ones get 413. Default 64 MiB.
     pub max_request_body: u64,
-    /// How long a request waits for another one's fetch.
+    /// How long a request waits for another one's fetch before it asks by itself. Default 5 s.
     pub waiter_timeout: Duration,
-    /// How many requests may wait for one fetch.
+    /// Requests that may wait for one fetch; more ask by themselves. Default 10,000.
     pub max_waiters: usize,
-    /// How long a request that has a stale answer to fall back to waits for the backend.
+    /// A stale answer that may be served on errors is served when the backend has not answered for so long. Default 900 ms,
+    /// so that whoever could have a stale answer waits less than a second.
     pub stale_after: Duration,
-    /// How long it is remembered that a key's answer could not be shared.
-    pub uncacheable_for: Duration,
 }
 
-impl Default for Settings {
+impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
-            name: String::from("forebay"),
+            name: "forebay".to_owned(),
             trusted_proxies: Vec::new(),
-            purge_token: None,
+            purge_method: None,
             refresh_token: None,
+            expose_age: true,
             cache_status: true,
             via: true,
             max_uri: 8 * 1024,
-            max_request_body: 64 * 1024 * 1024,
-            waiter_timeout: Duration::from_secs(30),
+            max_request_body: 64 << 20,
+            waiter_timeout: Duration::from_secs(5),
             max_waiters: 10_000,
             stale_after: Duration::from_millis(900),
-            uncacheable_for: Duration::from_secs(10),
         }
+    }
+}
+
+/// A secret that clients must know. It is compared without telling, by the time it takes, how much of a guess was
+/// right, and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `secret`.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// Whether `guess` is the secret. Takes the same time for all guesses of one length.
+    pub fn is(&self, guess: &[u8]) -> bool {
+        let secret = self.0.as_bytes();
+        let differing = secret.iter().zip(guess).fold(0, |bits, (a, b)| bits | (a ^ b));
+        secret.len() == guess.len() && std::hint::black_box(differing) == 0
+    }
+
+    /// The secret itself, for those who must send it on.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_secret_is_accepted() {
+        let secret = Secret::new("s3cret");
+        for (guess, expected) in
+            [("s3cret", true), ("s3cre", false), ("s3cret ", false), ("S3cret", false), ("", false), ("xxxxxx", false)]
+        {
+            assert_eq!(secret.is(guess.as_bytes()), expected, "{guess}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        assert_eq!(format!("{:?}", Secret::new("s3cret")), "Secret(…)");
     }
 }

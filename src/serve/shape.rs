@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode, Version};
 
 use super::admit::Asked;
 use super::body::{Body, Source};
-use super::settings::Settings;
+use super::settings::GatewaySettings;
 use crate::policy::Rule;
 use crate::rfc::{self, CacheStatus, Moment, Multipart, Precondition, Ranges};
 use crate::store::Entry;
@@ -20,7 +20,7 @@ use crate::store::Entry;
 #[derive(Clone, Copy)]
 pub struct Occasion<'a> {
     /// The gateway's settings.
-    pub settings: &'a Settings,
+    pub settings: &'a GatewaySettings,
     /// The request.
     pub asked: &'a Asked,
     /// Its rule.
@@ -57,7 +57,7 @@ pub fn shape(occasion: Occasion<'_>, entry: &Entry, source: Source, status: Cach
 }
 
 /// The fields that every answer of a route gets: the operator's edits, Via, Cache-Status.
-pub fn finish(settings: &Settings, rule: &Rule, headers: &mut HeaderMap, status: CacheStatus) {
+pub fn finish(settings: &GatewaySettings, rule: &Rule, headers: &mut HeaderMap, status: CacheStatus) {
     rule.edit_response(headers);
     if settings.via {
         rfc::append_via(headers, Version::HTTP_11, &settings.name);
