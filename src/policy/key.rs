@@ -10,7 +10,7 @@ pub struct CacheKey(Arc<[u8]>);
 
 impl CacheKey {
     /// A key of these bytes.
-    pub fn new(bytes: &[u8]) -> Self {
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self(bytes.into())
     }
 
@@ -25,7 +25,7 @@ impl CacheKey {
     }
 
     /// The path and query.
-    pub fn path(&self) -> &str {
+    pub fn path_and_query(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -38,6 +38,6 @@ impl Borrow<[u8]> for CacheKey {
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.path())
+        out.write_str(self.path_and_query())
     }
 }

@@ -13,16 +13,35 @@ pub struct StoredFacts {
     pub status: StatusCode,
     /// Freshness lifetime.
     pub lifetime: Duration,
+    /// Who gave it.
+    pub source: LifetimeSource,
     /// Age when it arrived.
     pub age_at_receipt: Duration,
     /// When it arrived.
     pub received: Moment,
     /// Its Date, since the Unix epoch.
     pub date: Duration,
+    /// Validate before each use.
+    pub no_cache: bool,
+    /// Not to be used stale.
+    pub must_revalidate: bool,
+    /// Will not change while fresh.
+    pub immutable: bool,
     /// How long it may be served stale while refreshed.
     pub stale_while_revalidate: Duration,
     /// How long it may be served stale when the backend fails.
     pub stale_if_error: Option<Duration>,
+    /// Last-Modified, since the Unix epoch.
+    pub last_modified: Option<Duration>,
+    /// The backend can be asked whether it still holds.
+    pub has_validator: bool,
+}
+
+/// Who gave a lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifetimeSource {
+    /// The answer's max-age.
+    MaxAge,
 }
 
 impl StoredFacts {

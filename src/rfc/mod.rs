@@ -4,7 +4,7 @@ mod time;
 pub use reason::Reason;
 pub use time::Moment;
 mod facts;
-pub use facts::StoredFacts;
+pub use facts::{LifetimeSource, StoredFacts};
 mod vary;
 pub use vary::{Vary, VaryKey};
 mod coding;
