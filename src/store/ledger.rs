@@ -210,3 +210,160 @@ impl Ledger {
         self.marks.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{born, entry, epoch, interleave, ledger, record};
+    use super::*;
+
+    fn tag(name: &str) -> TagHash {
+        hash_tag(name)
+    }
+
+    #[test]
+    fn records_apply_in_order_and_once() {
+        let ledger = ledger();
+        assert_eq!(ledger.born(), born(0));
+        assert_eq!(ledger.apply(1, &record(Grade::Hard, &["tag:x"])), Applied::InOrder);
+        assert_eq!((ledger.applied(), ledger.born()), (1, born(1)));
+        let generation = ledger.generation();
+        assert_eq!(ledger.apply(1, &record(Grade::Hard, &["tag:y"])), Applied::Already);
+        assert_eq!(ledger.generation(), generation);
+        assert_eq!(ledger.standing_of(born(0), &[tag("tag:x")]), Standing::Void);
+        assert_eq!(ledger.standing_of(born(0), &[tag("tag:y")]), Standing::Valid);
+        assert_eq!(ledger.standing_of(born(1), &[tag("tag:x")]), Standing::Valid);
+        assert_eq!(ledger.apply(2, &record(Grade::Hard, &[EVERYTHING])), Applied::InOrder);
+        assert_eq!(ledger.standing_of(born(1), &[]), Standing::Void);
+        assert_eq!(ledger.standing_of(born(2), &[]), Standing::Valid);
+    }
+
+    #[test]
+    fn lost_records_are_answered_by_validation() {
+        let ledger = ledger();
+        assert_eq!(ledger.apply(1, &record(Grade::Soft, &["tag:x"])), Applied::InOrder);
+        assert_eq!(ledger.apply(5, &record(Grade::Hard, &["tag:x"])), Applied::Gap { from: 2, to: 4 });
+        let rows = [(0, "tag:y", Standing::Check), (3, "tag:y", Standing::Check), (4, "tag:y", Standing::Valid)];
+        for (number, name, standing) in rows {
+            assert_eq!(ledger.standing_of(born(number), &[tag(name)]), standing, "born {number} under {name}");
+        }
+        assert_eq!(ledger.standing_of(born(4), &[tag("tag:x")]), Standing::Void, "the record itself applies");
+        assert_eq!(ledger.lose_until(9), Applied::Gap { from: 6, to: 9 });
+        assert_eq!((ledger.applied(), ledger.lose_until(9)), (9, Applied::Already));
+        assert_eq!(ledger.standing_of(born(8), &[tag("tag:y")]), Standing::Check);
+        assert_eq!(ledger.standing_of(born(9), &[tag("tag:y")]), Standing::Valid);
+        assert_eq!(ledger.apply(10, &record(Grade::Soft, &[])), Applied::InOrder);
+    }
+
+    #[test]
+    fn numbers_of_another_epoch_are_not_compared() {
+        let ledger = ledger();
+        let elsewhere = Born { epoch: Epoch(epoch().0 + 1), number: 99 };
+        assert_eq!(ledger.standing_of(elsewhere, &[]), Standing::Check);
+        assert!(!ledger.admits(elsewhere, ledger.born()));
+        assert!(!ledger.admits(ledger.born(), elsewhere));
+        assert!(!ledger.admits(elsewhere, elsewhere));
+        assert!(!ledger.admits_tagged(elsewhere, ledger.born(), &[]));
+    }
+
+    #[test]
+    fn a_waiter_takes_no_answer_that_may_predate_its_arrival() {
+        let ledger = ledger();
+        let early = ledger.born();
+        let _ = ledger.apply(1, &record(Grade::Hard, &["tag:x"]));
+        let late = ledger.born();
+        // (the answer's birth, the waiter's arrival, its tag; admitted blindly, admitted by its tags)
+        let rows = [
+            (early, early, "tag:x", true, true),
+            (late, early, "tag:x", true, true),
+            (late, late, "tag:x", true, true),
+            (early, late, "tag:x", false, false),
+            (early, late, "tag:y", false, true),
+        ];
+        for (birth, arrival, name, blindly, by_tags) in rows {
+            assert_eq!(ledger.admits(birth, arrival), blindly, "{birth:?} for {arrival:?}");
+            assert_eq!(ledger.admits_tagged(birth, arrival, &[tag(name)]), by_tags, "{birth:?} for {arrival:?} {name}");
+        }
+        let _ = ledger.apply(2, &record(Grade::Soft, &["tag:y"]));
+        assert!(!ledger.admits_tagged(early, ledger.born(), &[tag("tag:y")]), "a soft change counts as well");
+    }
+
+    #[test]
+    fn only_what_is_valid_is_remembered() {
+        for (grade, standing) in
+            [(Grade::Soft, Standing::Soft), (Grade::Check, Standing::Check), (Grade::Hard, Standing::Void)]
+        {
+            let (ledger, entry) = (ledger(), entry("/a", 0));
+            assert_eq!(ledger.standing(&entry), Standing::Valid);
+            assert_eq!(entry.found_valid_at(), ledger.generation());
+            let _ = ledger.apply(1, &record(grade, &["tag:x"]));
+            assert_eq!((ledger.standing(&entry), ledger.standing(&entry)), (standing, standing));
+            let _ = ledger.apply(2, &record(Grade::Soft, &["tag:unrelated"]));
+            assert_eq!(ledger.standing(&entry), standing);
+        }
+    }
+
+    #[test]
+    fn a_full_ledger_asks_for_validation() {
+        let ledger = Ledger::new(epoch(), LedgerSettings { max_tags: 2 });
+        for (number, name) in (1..).zip(["tag:a", "tag:b", "tag:c"]) {
+            let _ = ledger.apply(number, &record(Grade::Hard, &[name]));
+        }
+        assert_eq!(ledger.tags(), 2);
+        assert_eq!(ledger.standing_of(born(0), &[tag("tag:a")]), Standing::Check);
+        assert_eq!(ledger.standing_of(born(0), &[tag("tag:other")]), Standing::Check);
+        assert_eq!(ledger.standing_of(born(1), &[tag("tag:other")]), Standing::Valid);
+        assert_eq!(ledger.standing_of(born(1), &[tag("tag:b")]), Standing::Void);
+    }
+
+    #[test]
+    fn forgetting_takes_as_many_slices_as_it_needs() {
+        let ledger = ledger();
+        for number in 1..=3_000 {
+            let _ = ledger.apply(number, &record(Grade::Hard, &[&format!("tag:{number}")]));
+        }
+        ledger.forget_until(2_900);
+        assert_eq!(ledger.tags(), 100);
+        assert_eq!(ledger.standing_of(born(2_899), &[]), Standing::Check);
+        assert_eq!(ledger.standing_of(born(2_900), &[]), Standing::Valid);
+    }
+
+    /// Two readers of one entry and a change that names it, each in its smallest steps: marks before generation before
+    /// report; generation, then check, then memory. In every order: who begins after the report sees the change.
+    #[test]
+    fn no_reader_that_begins_after_the_report_misses_the_change() {
+        let (mut orders, mut missed_before) = (0, 0);
+        interleave(&[3, 3, 3], &mut |schedule| {
+            let (ledger, entry) = (ledger(), entry("/a", 0));
+            assert_eq!(ledger.standing(&entry), Standing::Valid);
+            let (mut reported, mut turns) = (false, [0; 3]);
+            let mut readers = [(0, false, Standing::Void); 2];
+            for actor in schedule {
+                match (*actor, turns[*actor]) {
+                    (0, 0) => ledger.write().mark(1, Grade::Hard, tag("tag:x")),
+                    (0, 1) => ledger.announce(1),
+                    (0, _) => reported = true,
+                    (reader, 0) => readers[reader - 1] = (ledger.generation(), reported, Standing::Void),
+                    (reader, 1) => {
+                        let (generation, _, standing) = &mut readers[reader - 1];
+                        let remembered = entry.found_valid_at() == *generation;
+                        *standing =
+                            if remembered { Standing::Valid } else { ledger.standing_of(entry.born, &entry.marks) };
+                    }
+                    (reader, _) => {
+                        let (generation, after_report, standing) = readers[reader - 1];
+                        if standing == Standing::Valid {
+                            entry.remember_valid_at(generation);
+                        }
+                        assert!(!(after_report && standing == Standing::Valid), "order {schedule:?}");
+                        missed_before += usize::from(standing == Standing::Valid);
+                    }
+                }
+                turns[*actor] += 1;
+            }
+            assert_eq!(ledger.standing(&entry), Standing::Void, "order {schedule:?}");
+            orders += 1;
+        });
+        assert_eq!(orders, 1_680);
+        assert!(missed_before > 0, "the search must reach readers that come before the report");
+    }
+}

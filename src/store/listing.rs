@@ -10,7 +10,7 @@ use crate::rfc::{Coding, StoredFacts};
 pub struct Filter {
     /// The host, exactly.
     pub host: Option<String>,
-    /// What the path begins with.
+    /// What path and query begin with, as they go to the backend.
     pub prefix: Option<String>,
     /// The full name of a tag, such as `tag:user:7`.
     pub tag: Option<String>,
@@ -20,7 +20,7 @@ impl Filter {
     /// Is `entry` asked for?
     pub(super) fn admits(&self, entry: &Entry) -> bool {
         self.host.as_deref().is_none_or(|host| entry.key.host() == host)
-            && self.prefix.as_deref().is_none_or(|prefix| entry.key.path().starts_with(prefix))
+            && self.prefix.as_deref().is_none_or(|prefix| entry.key.path_and_query().starts_with(prefix))
             && self.tag.as_deref().is_none_or(|tag| entry.tags.iter().any(|held| **held == *tag))
     }
 }
@@ -59,7 +59,7 @@ impl EntrySummary {
         Self {
             key: entry.key.to_string(),
             host: entry.key.host().to_owned(),
-            path: entry.key.path().to_owned(),
+            path: entry.key.path_and_query().to_owned(),
             vary: entry.vary.names().map(ToString::to_string).collect(),
             status: entry.status,
             coding: entry.coding,

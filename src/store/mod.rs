@@ -20,6 +20,8 @@ mod record;
 mod samples;
 mod shelf;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod trials;
 
 use std::sync::{Arc, Mutex, TryLockError};

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{Born, Entry, EntryParts, Epoch, Grade, Ledger, LedgerSettings, Record};
 use crate::policy::key::CacheKey;
-use crate::rfc::{Coding, Moment, StoredFacts, Vary, VaryKey};
+use crate::rfc::{Coding, LifetimeSource, Moment, StoredFacts, Vary, VaryKey};
 
 /// The epoch of all samples.
 pub(crate) fn epoch() -> Epoch {
@@ -74,10 +74,36 @@ fn facts() -> StoredFacts {
     StoredFacts {
         status: StatusCode::OK,
         lifetime: Duration::from_mins(1),
+        source: LifetimeSource::MaxAge,
         age_at_receipt: Duration::ZERO,
         received: at(0),
         date: at(0).wall,
         stale_while_revalidate: Duration::from_secs(30),
         stale_if_error: None,
+        no_cache: false,
+        must_revalidate: false,
+        immutable: false,
+        last_modified: None,
+        has_validator: true,
     }
+}
+
+/// Calls `run` with every order in which actors can take their steps: `steps[a]` is how many actor `a` has, and a
+/// schedule names the actor of each turn.
+pub(crate) fn interleave(steps: &[usize], run: &mut impl FnMut(&[usize])) {
+    fn go(left: &mut [usize], schedule: &mut Vec<usize>, run: &mut impl FnMut(&[usize])) {
+        if left.iter().all(|steps| *steps == 0) {
+            return run(schedule);
+        }
+        for actor in 0..left.len() {
+            if left[actor] > 0 {
+                left[actor] -= 1;
+                schedule.push(actor);
+                go(left, schedule, run);
+                schedule.pop();
+                left[actor] += 1;
+            }
+        }
+    }
+    go(&mut steps.to_vec(), &mut Vec::new(), run);
 }
