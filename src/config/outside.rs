@@ -60,6 +60,17 @@ impl Override {
     }
 }
 
+/// Everything that reading needs besides the file's own tables.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// Where problems go.
+    pub(super) notes: &'a Notes,
+    /// What beats the file.
+    pub(super) overrides: &'a Overrides,
+    /// Where secrets and certificates come from.
+    pub(super) outside: &'a Outside,
+}
+
 /// The world around the file, as two functions so that tests can bring their own.
 pub(super) struct Outside {
     /// The value of an environment variable.

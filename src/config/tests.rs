@@ -125,6 +125,12 @@ fn a_value_outside_its_bounds_is_refused_with_the_bounds() {
         ("[memory]\nmax_variants = 99999999999999999999", &["2:16 must be from 1 to 10000"]),
         ("[listen]\nhead_timeout = \"0s\"", &["2:16 must be from 10ms to 1h"]),
         ("[defaults]\nttl = \"4000d\"", &["2:7 must be from 0s to 3650d"]),
+        (
+            "[log]\nlevel = \"inf\"",
+            &[
+                "2:9 \"inf\" is no level (write one of off, error, warn, info, debug, trace, or a filter such as \"warn,forebay::upstream=debug\")",
+            ],
+        ),
         ("[log]\naccess = { sample = 2 }", &["2:21 must be from 0 to 1 (0.01 is one in a hundred)"]),
         ("[defaults]\nrate_limit = \"0/s\"", &["2:14 a rate of 0 admits nothing (to refuse clients, use `deny`)"]),
     ]);
@@ -452,4 +458,29 @@ fn every_key_that_is_read_is_in_the_reference() {
             assert!(found || tables(key), "{full} is not in the reference");
         }
     });
+}
+
+#[test]
+fn the_page_about_the_configuration_is_printed_from_the_reference() {
+    let page = include_str!("../../docs/config.md");
+    assert_eq!(page, reference(), "print the page again: cargo test print_the_page -- --ignored");
+}
+
+proptest::proptest! {
+    /// Whatever stands in the file, reading it ends with a config or with problems.
+    #[test]
+    fn no_file_makes_the_reader_panic(
+        section in 0..SETTINGS.len(),
+        value in "[ -~äß\n\t]{0,12}|[0-9]{1,25}[a-zA-Z]{0,3}|\"[0-9a-z:/.*{}@%-]{0,12}\"|\\[[0-9\",]{0,8}\\]",
+        cut in 0_usize..400,
+    ) {
+        let text = with(&SETTINGS[section], &value);
+        let _ = problems(&text).to_string();
+        let _ = problems(text.get(..cut).unwrap_or(&text)).to_string();
+    }
+}
+#[test]
+#[ignore = "writes docs/config.md: run it after a change of the reference"]
+fn print_the_page_about_the_configuration() {
+    std::fs::write("docs/config.md", reference()).unwrap();
 }
