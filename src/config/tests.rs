@@ -387,7 +387,7 @@ fn the_configuration_at_the_top_of_the_repository_is_accepted() {
     let routes: String = shipped
         .lines()
         .map(|line| {
-            line.strip_prefix("# ").filter(|rest| rest.starts_with("[[") || rest.contains(" = ")).unwrap_or(line)
+            line.strip_prefix("# ").filter(|rest| rest.starts_with('[') || rest.contains(" = ")).unwrap_or(line)
         })
         .fold(String::new(), |text, line| text + line + "\n");
     let config = accepted(&routes);
