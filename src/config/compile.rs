@@ -174,8 +174,8 @@ fn routes_compile(tables: &Tables<'_>, policy: &PolicySettings, intact: &[bool])
     let mut policy = policy.clone();
     for (index, (route, intact)) in policy.routes.iter_mut().zip(intact).enumerate() {
         if !intact {
-            let name = format!("route {}, unread", index + 1);
-            *route = RouteSettings { path: Some(format!("/{name}")), name, ..RouteSettings::default() };
+            let unread = format!("/unread-route-{}", index + 1);
+            *route = RouteSettings { name: unread.clone(), path: Some(unread), ..RouteSettings::default() };
         }
     }
     let Err(problems) = Policy::compile(policy) else { return };
