@@ -28,13 +28,13 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::admin::AdminSettings;
 use crate::listen::ListenSettings;
 use crate::policy::PolicySettings;
 use crate::serve::GatewaySettings;
 use crate::store::MemorySettings;
 use crate::telemetry::LogSettings;
 
+pub use crate::admin::AdminSettings;
 pub use origin::{OriginEntry, OriginKind};
 pub use outside::{Override, Overrides};
 pub use problem::{Problem, Problems, Severity};

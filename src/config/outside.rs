@@ -33,6 +33,11 @@ impl Overrides {
         Self::gather_in(listen, origin, admin, &Outside::REAL)
     }
 
+    /// Uses `origin` where neither a flag nor a variable named one: for a command that brings its own backend.
+    pub fn origin_unless_given(&mut self, origin: &str) {
+        self.origin.get_or_insert_with(|| Override { value: origin.to_owned(), source: "the origin" });
+    }
+
     pub(super) fn gather_in(
         listen: Option<String>,
         origin: Option<String>,
