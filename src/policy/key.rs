@@ -25,7 +25,7 @@ const COOKIE: u8 = 2;
 const VALUE: u8 = 1;
 const END: u8 = 0;
 
-/// Where a key is put together: on the stack for all but the longest, so that a hit allocates nothing.
+/// Where a key is put together: on the stack for all but the longest, so that a look-up allocates no key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyBuf(SmallVec<[u8; 256]>);
 

@@ -49,6 +49,7 @@ pub use settings::{
     Compress, HeaderEdits, HeaderMatch, HeaderTest, KeySettings, PolicySettings, RateLimit, Rewrite, RouteSettings,
     Strict,
 };
+pub use tags::{TagHash, group_tag, hash_tag, named_tag, prefix_tag, url_tag};
 pub use target::{Captures, Target};
 
 /// Host patterns as [`hosts`] looks them up.
