@@ -1,48 +1,107 @@
-//! What the operator wants.
+//! What the operator wants, compiled once from the config and swapped whole.
+//!
+//! [`PolicySettings`] is what was written; [`Policy::compile`] checks all of it and builds what runs. A request meets
+//! the policy in this order:
+//!
+//! 1. [`Policy::route`] picks one [`Rule`] and what its path captured;
+//! 2. [`Rule::bypass`] says whether the cache must be left out;
+//! 3. [`Rule::forward_path`] makes the URL that the backend will see;
+//! 4. [`Rule::key`] makes the [cache key](key) from it;
+//! 5. [`Rule::tags`] and [`tags`] name the entry for the ledger.
+//!
+//! Everything works on bytes as received, never on decoded ones: route, key and backend see the same path, so an answer
+//! is never kept under a name that it was not asked by. This room does no I/O and reads no clock; it imports `rfc` alone.
+//!
+//! Which route is picked: the most specific path wins; among routes of one path, [`RouteSettings::priority`], then the
+//! number of conditions, then the precision of the host, then the order of the file. Routes without a path come after
+//! all that have one, in the same order among themselves; the default route comes last. If the conditions of a more
+//! specific route do not hold, the less specific ones get their turn.
 
-mod settings;
+mod compile;
+mod compress;
+mod dots;
+mod edits;
+mod glob;
+mod hosts;
+pub mod key;
+mod pattern;
+mod percent;
+mod problem;
+mod query;
+mod rewrite;
+mod router;
+mod rule;
+pub mod settings;
+pub mod tags;
+mod target;
+mod template;
+#[cfg(test)]
+mod tests;
 
+use foldhash::HashSet;
+use http::{HeaderMap, Method};
+
+pub use dots::has_dot_segments;
+pub use key::{CacheKey, KeyBuf};
+pub use problem::PolicyProblem;
+pub use rule::Rule;
 pub use settings::{
     Compress, HeaderEdits, HeaderMatch, HeaderTest, KeySettings, PolicySettings, RateLimit, Rewrite, RouteSettings,
     Strict,
 };
+pub use tags::{TagHash, group_tag, hash_tag, named_tag, prefix_tag, url_tag};
+pub use target::{Captures, Target};
 
-/// The compiled rules.
+/// Host patterns as [`hosts`] looks them up.
+type Hosts = HashSet<Box<str>>;
+
+/// All rules, ready to be asked. Immutable: a new config makes a new one.
 #[derive(Debug)]
-pub struct Policy;
+pub struct Policy {
+    /// One per route, then the default one. Never empty.
+    rules: Vec<Rule>,
+    /// The last of them once more, so that there is one without asking whether there is.
+    default: Rule,
+    router: router::Router,
+    hosts: Hosts,
+}
 
-/// What is wrong with the routes.
+/// Where a request belongs.
 #[derive(Clone, Debug)]
-pub struct PolicyProblem {
-    /// Index into `PolicySettings::routes`; `None`: the default route or a setting of all.
-    pub route: Option<usize>,
-    /// The key of the route.
-    pub key: &'static str,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
+pub struct Routed<'p> {
+    /// The rule that holds for it.
+    pub rule: &'p Rule,
+    /// What the rule's path captured; only for the target that was routed.
+    pub captures: Captures,
 }
 
 impl Policy {
-    /// Compiles the settings.
+    /// Checks the settings and builds what runs.
+    ///
+    /// # Errors
+    /// All problems at once, in the order of the routes: patterns that cannot be read, names used twice, routes that can
+    /// never match, templates that name something unknown, limits that contradict each other.
     pub fn compile(settings: PolicySettings) -> Result<Policy, Vec<PolicyProblem>> {
-        let mut problems = Vec::new();
-        let mut report = |route, key, message, hint: Option<&str>| {
-            problems.push(PolicyProblem { route, key, message, hint: hint.map(str::to_owned) });
+        compile::compile(settings)
+    }
+
+    /// Picks the rule for a request. Its cost depends on the path's length, not on the number of routes.
+    pub fn route<'p>(&'p self, method: &Method, target: &Target<'_>, headers: &HeaderMap) -> Routed<'p> {
+        let found = self.router.find(method, target, headers);
+        let (rule, captures) = match found {
+            Some((id, captures)) => (self.rules.get(id), captures),
+            None => (self.rules.last(), Captures::default()),
         };
-        for (at, route) in settings.routes.iter().enumerate() {
-            if let Some(first) = settings.routes.iter().take(at).position(|earlier| earlier.name == route.name) {
-                let message = format!("`{}` is already the name of route {}", route.name, first + 1);
-                report(Some(at), "name", message, None);
-            }
-        }
-        let all = settings.routes.iter().enumerate().map(|(at, route)| (Some(at), route));
-        for (at, route) in all.chain([(None, &settings.default_route)]) {
-            if route.terms.min_ttl.zip(route.terms.max_ttl).is_some_and(|(min, max)| min > max) {
-                report(at, "min_ttl", "`min_ttl` is above `max_ttl`".to_owned(), Some("swap them"));
-            }
-        }
-        if problems.is_empty() { Ok(Policy) } else { Err(problems) }
+        Routed { rule: rule.unwrap_or(&self.default), captures }
+    }
+
+    /// Whether this gateway answers for the host (normalised as in [`Target::host`]). If none are configured, for any.
+    pub fn knows_host(&self, host: &str) -> bool {
+        self.hosts.is_empty() || hosts::lookups(host).any(|key| self.hosts.contains(key))
+    }
+
+    /// All rules in the order of the file, the default one last.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 }
