@@ -10,7 +10,7 @@ use crate::breaker::BreakerSettings;
 pub struct OriginSettings {
     /// The name that routes, logs and metrics use.
     pub name: String,
-    /// Where it answers. May be empty only with `Transport::Service`.
+    /// Where it answers. May be empty only with [`Transport::Service`](super::Transport::Service).
     pub endpoints: Vec<Endpoint>,
     /// The Host to send. `None`, the default: as the client sent it.
     pub host: Option<String>,
