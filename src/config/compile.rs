@@ -11,26 +11,26 @@ use crate::policy::{Policy, PolicyProblem, PolicySettings, RouteSettings};
 use crate::store::MemorySettings;
 
 use super::origin::{self, OriginEntry};
-use super::outside::{Outside, Overrides};
+use super::outside::Surroundings;
 use super::problem::{Notes, Place, Problems, Wrong};
 use super::reader::Reader;
 use super::similar::most_similar;
 use super::{Config, doors, node, route};
 
-/// Reads the whole file. What is wrong is in `notes`; the result counts only if they hold no error.
-pub(super) fn compile(file: &Reader<'_>, notes: &Notes, overrides: &Overrides, outside: &Outside) -> Config {
+/// Reads the whole file. What is wrong is in the notes; the result counts only if they hold no error.
+pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
     let tables = Tables::of(file);
 
-    let listen = doors::listen(&tables.listen, &tables.tls, notes, overrides, outside);
-    let admin = doors::admin(&tables.admin, notes, overrides, outside);
-    let origins = origin::origins(file, &own_addresses(&listen, &admin), notes, overrides, outside);
+    let listen = doors::listen(&tables.listen, &tables.tls, around);
+    let admin = doors::admin(&tables.admin, around);
+    let origins = origin::origins(file, &own_addresses(&listen, &admin), around);
     let memory = node::memory(&tables.memory);
-    let gateway = node::gateway(&tables.gateway, listen.max_uri, outside);
+    let gateway = node::gateway(&tables.gateway, listen.max_uri, around.outside);
     let log = node::log(&tables.log);
-    let (policy, intact) = policy(&tables, &origins, notes);
+    let (policy, intact) = policy(&tables, &origins, around.notes);
 
     https_has_a_certificate(&tables, &listen);
-    a_reachable_admin_needs_a_token(&tables, &admin, notes, overrides);
+    a_reachable_admin_needs_a_token(&tables, &admin, around);
     sockets_differ(&tables, &listen, &admin);
     the_drain_has_time_left(&tables, &listen);
     objects_fit_into_memory(&tables, &memory);
@@ -91,14 +91,16 @@ fn default_origin(tables: &Tables<'_>, default_route: &RouteSettings, origins: &
     if let Some(named) = &default_route.origin {
         return Some(named.clone());
     }
-    if let [only] = origins {
-        return Some(only.name.clone());
+    match origins {
+        [] => None,
+        [only] => Some(only.name.clone()),
+        _ if origins.iter().any(|entry| entry.name == origin::DEFAULT) => Some(origin::DEFAULT.to_owned()),
+        [first, ..] => {
+            let wrong = Wrong::new("there are several origins and none of them is the default");
+            tables.defaults.complain("origin", wrong.hint(format!("write [defaults] origin = \"{}\"", first.name)));
+            None
+        }
     }
-    if !origins.is_empty() && !origins.iter().any(|entry| entry.name == origin::DEFAULT) {
-        let wrong = Wrong::new("there are several origins and none of them is the default");
-        tables.defaults.complain("origin", wrong.hint(format!("write [defaults] origin = \"{}\"", origins[0].name)));
-    }
-    None
 }
 
 fn the_origin_exists(table: &Reader<'_>, route: &RouteSettings, origins: &[OriginEntry]) {
@@ -124,15 +126,15 @@ fn https_has_a_certificate(tables: &Tables<'_>, listen: &ListenSettings) {
     }
 }
 
-fn a_reachable_admin_needs_a_token(tables: &Tables<'_>, admin: &AdminSettings, notes: &Notes, overrides: &Overrides) {
+fn a_reachable_admin_needs_a_token(tables: &Tables<'_>, admin: &AdminSettings, around: Surroundings<'_>) {
     let Some(address) = admin.listen.filter(|address| !address.ip().is_loopback()) else { return };
     if admin.token.is_some() || tables.admin.holds("token") {
         return;
     }
     let wrong = Wrong::new(format!("whoever reaches {address} could purge the cache: an admin token is needed"))
         .hint("add token = \"env:NAME\" to [admin], or listen on 127.0.0.1");
-    match &overrides.admin {
-        Some(given) => notes.error(Place::Flag(given.source), "admin.listen", wrong),
+    match &around.overrides.admin {
+        Some(given) => around.notes.error(Place::Flag(given.source), "admin.listen", wrong),
         None => tables.admin.complain("listen", wrong),
     }
 }
@@ -172,8 +174,8 @@ fn routes_compile(tables: &Tables<'_>, policy: &PolicySettings, intact: &[bool])
     let mut policy = policy.clone();
     for (index, (route, intact)) in policy.routes.iter_mut().zip(intact).enumerate() {
         if !intact {
-            let name = format!("route {}, unread", index + 1);
-            *route = RouteSettings { path: Some(format!("/{name}")), name, ..RouteSettings::default() };
+            let unread = format!("/unread-route-{}", index + 1);
+            *route = RouteSettings { name: unread.clone(), path: Some(unread), ..RouteSettings::default() };
         }
     }
     let Err(problems) = Policy::compile(policy) else { return };

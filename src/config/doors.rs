@@ -9,8 +9,8 @@ use crate::admin::AdminSettings;
 use crate::listen::{ListenSettings, TlsFiles};
 use crate::serve::Secret;
 
-use super::outside::{Outside, Overrides};
-use super::problem::{Notes, Wrong};
+use super::outside::{Outside, Surroundings};
+use super::problem::Wrong;
 use super::reader::Reader;
 use super::values::{
     address, address_or_off, duration, duration_in, file, flag, length_in, network, parse_address,
@@ -24,22 +24,16 @@ const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 
 /// Reads `[listen]` and `[tls]`.
-pub(super) fn listen(
-    table: &Reader<'_>,
-    tls: &Reader<'_>,
-    notes: &Notes,
-    overrides: &Overrides,
-    outside: &Outside,
-) -> ListenSettings {
+pub(super) fn listen(table: &Reader<'_>, tls: &Reader<'_>, around: Surroundings<'_>) -> ListenSettings {
     let default = ListenSettings::default();
     let https = table.read("https", address);
     let http = table.read("http", address);
-    let given = overrides.listen.as_ref().and_then(|given| given.read(notes, parse_address));
+    let given = around.overrides.listen.as_ref().and_then(|given| given.read(around.notes, parse_address));
     let somewhere = http.is_some() || https.is_some() || table.holds("http") || table.holds("https");
     ListenSettings {
         http: given.or(http).or((!somewhere).then_some(HTTP)),
         https,
-        tls: tls_files(tls, outside),
+        tls: tls_files(tls, around.outside),
         h2c: table.take("h2c", flag, default.h2c),
         max_connections: table.take("max_connections", whole(1..=1_000_000), default.max_connections),
         max_connections_per_client: table.take(
@@ -87,12 +81,12 @@ fn tls_files(table: &Reader<'_>, outside: &Outside) -> Option<TlsFiles> {
 }
 
 /// Reads `[admin]`.
-pub(super) fn admin(table: &Reader<'_>, notes: &Notes, overrides: &Overrides, outside: &Outside) -> AdminSettings {
+pub(super) fn admin(table: &Reader<'_>, around: Surroundings<'_>) -> AdminSettings {
     let written = table.read("listen", address_or_off);
-    let given = overrides.admin.as_ref().and_then(|given| given.read(notes, parse_address_or_off));
+    let given = around.overrides.admin.as_ref().and_then(|given| given.read(around.notes, parse_address_or_off));
     AdminSettings {
         listen: given.or(written).unwrap_or(AdminSettings::default().listen),
-        token: secret(table, "token", outside),
+        token: secret(table, "token", around.outside),
     }
 }
 

@@ -28,19 +28,19 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-use crate::admin::AdminSettings;
 use crate::listen::ListenSettings;
 use crate::policy::PolicySettings;
 use crate::serve::GatewaySettings;
 use crate::store::MemorySettings;
 use crate::telemetry::LogSettings;
 
+pub use crate::admin::AdminSettings;
 pub use origin::{OriginEntry, OriginKind};
 pub use outside::{Override, Overrides};
 pub use problem::{Problem, Problems, Severity};
 pub use reference::{SETTINGS, Setting, reference};
 
-use outside::Outside;
+use outside::{Outside, Surroundings};
 use problem::{Notes, Place, Wrong};
 use reader::Reader;
 
@@ -94,7 +94,8 @@ fn parse_in(text: &str, name: &str, overrides: &Overrides, outside: &Outside) ->
         syntax(&mistakes, text, &notes);
         return Err(notes.into_problems(name, text));
     }
-    let config = compile::compile(&Reader::of(&document, &notes), &notes, overrides, outside);
+    let surroundings = Surroundings { notes: &notes, overrides, outside };
+    let config = compile::compile(&Reader::of(&document, &notes), surroundings);
     let problems = notes.into_problems(name, text);
     if problems.errors() == 0 { Ok(Config { warnings: problems, ..config }) } else { Err(problems) }
 }

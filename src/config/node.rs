@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use toml::de::DeValue;
+use tracing_subscriber::EnvFilter;
 
 use crate::policy::PolicySettings;
 use crate::serve::GatewaySettings;
@@ -101,10 +102,22 @@ pub(super) fn log(table: &Reader<'_>) -> LogSettings {
     let default = LogSettings::default();
     LogSettings {
         format: table.take("format", one_of(&[("json", LogFormat::Json), ("text", LogFormat::Text)]), default.format),
-        level: table.take("level", text, default.level),
+        level: table.take("level", level, default.level),
         access: access(table).unwrap_or(default.access),
         to: table.take("to", target, default.to),
     }
+}
+
+/// A level, or a filter of the kind that names modules.
+fn level(value: &DeValue<'_>) -> Result<String, Wrong> {
+    const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+    let written = text(value)?;
+    let filter = written.contains(['=', ',']) && EnvFilter::try_new(&written).is_ok();
+    if filter || LEVELS.contains(&written.as_str()) {
+        return Ok(written);
+    }
+    let hint = format!("write one of {}, or a filter such as \"warn,forebay::upstream=debug\"", LEVELS.join(", "));
+    Err(Wrong::new(format!("\"{written}\" is no level")).hint(hint))
 }
 
 fn access(table: &Reader<'_>) -> Option<Access> {

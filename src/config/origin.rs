@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::breaker::BreakerSettings;
 use crate::upstream::{Endpoint, HealthSettings, OriginSettings, TlsSettings};
 
-use super::outside::{Outside, Override, Overrides};
+use super::outside::{Outside, Override, Surroundings};
 use super::problem::{Notes, Place, Wrong};
 use super::reader::Reader;
 use super::values::{duration_in, field_value, file, flag, length_in, parse_name, statuses, text, url_path, whole};
@@ -36,13 +36,8 @@ pub enum OriginKind {
 }
 
 /// Reads all backends. An override replaces the URL of the default one. `own` are the addresses we listen at.
-pub(super) fn origins(
-    file: &Reader<'_>,
-    own: &[SocketAddr],
-    notes: &Notes,
-    overrides: &Overrides,
-    outside: &Outside,
-) -> Vec<OriginEntry> {
+pub(super) fn origins(file: &Reader<'_>, own: &[SocketAddr], around: Surroundings<'_>) -> Vec<OriginEntry> {
+    let Surroundings { notes, overrides, outside } = around;
     let mut entries = Vec::new();
     let single = file.table("origin");
     if single.exists() || overrides.origin.is_some() {

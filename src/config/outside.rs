@@ -33,6 +33,11 @@ impl Overrides {
         Self::gather_in(listen, origin, admin, &Outside::REAL)
     }
 
+    /// Uses `origin` where neither a flag nor a variable named one: for a command that brings its own backend.
+    pub fn origin_unless_given(&mut self, origin: &str) {
+        self.origin.get_or_insert_with(|| Override { value: origin.to_owned(), source: "the origin" });
+    }
+
     pub(super) fn gather_in(
         listen: Option<String>,
         origin: Option<String>,
@@ -58,6 +63,17 @@ impl Override {
     pub(super) fn read<T>(&self, notes: &Notes, form: impl Fn(&str) -> Result<T, Wrong>) -> Option<T> {
         form(&self.value).map_err(|wrong| notes.error(Place::Flag(self.source), "", wrong)).ok()
     }
+}
+
+/// Everything that reading needs besides the file's own tables.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// Where problems go.
+    pub(super) notes: &'a Notes,
+    /// What beats the file.
+    pub(super) overrides: &'a Overrides,
+    /// Where secrets and certificates come from.
+    pub(super) outside: &'a Outside,
 }
 
 /// The world around the file, as two functions so that tests can bring their own.

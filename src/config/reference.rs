@@ -169,14 +169,14 @@ pub const SETTINGS: &[Setting] = &[
     listed("defaults", "class", "\"reference\"", "", r#""reference""#, "A label for readers of the file: data that lives by its ttl and by purges."),
     listed("defaults", "origin", "name of an origin", "", r#""default""#, "Where misses go."),
     listed("defaults", "pass", "true or false", "false", "true", "Neither look up nor store."),
-    listed("defaults", "ttl", "duration", "", r#""5m""#, "How long an answer is fresh where the backend does not say."),
+    listed("defaults", "ttl", "duration", "", r#""5m""#, "How long an answer is fresh where the backend does not say; for 200, 203, 204, 300, 301, 308, 404 and 410."),
     listed("defaults", "ttl.memory", "duration", "", r#""1m""#, "The same, where `cdn` says something else for the CDN."),
     listed("defaults", "ttl.cdn", "duration", "", r#""30s""#, "How long the CDN may keep an answer."),
-    listed("defaults", "ttl_override", "true or false", "false", "true", "`ttl` and `status_ttl` win over what the backend says, but not over `ttl_beats`."),
+    listed("defaults", "ttl_override", "true or false", "false", "true", "`ttl` and `status_ttl` win over what the backend says; over private, no-store and Authorization only if `ttl_beats` names them."),
     listed("defaults", "ttl_beats", "list of \"private\", \"no-store\", \"authorization\"", "[]", r#"["no-store"]"#, "What an overriding `ttl` may beat. Risky: such answers may be meant for one client."),
-    listed("defaults", "min_ttl", "duration", "", r#""1s""#, "The shortest lifetime, whoever gave it."),
+    listed("defaults", "min_ttl", "duration", "", r#""1s""#, "The shortest lifetime, whoever gave it; a zero that the backend asked for stays zero."),
     listed("defaults", "max_ttl", "duration", "", r#""1h""#, "The longest lifetime, whoever gave it."),
-    listed("defaults", "status_ttl", "table: status, class or range = duration", "{}", r#"{ 404 = "30s", "5xx" = "1s" }"#, "`ttl` by status."),
+    listed("defaults", "status_ttl", "table: status, class or range = duration", "{}", r#"{ 404 = "30s", "5xx" = "1s" }"#, "The same by status, for any status; the first that fits counts, and it counts before `ttl`."),
     listed("defaults", "storable_status", "list of statuses", "", r#"[200, "300-308", 404]"#, "Only these statuses are stored. Without it, what the RFC allows."),
     listed("defaults", "store_set_cookie", "true or false", "false", "true", "Store answers that set cookies. Risky."),
     listed("defaults", "heuristic", "false", "", "false", "Do not guess lifetimes from Last-Modified."),
@@ -220,6 +220,7 @@ pub const SETTINGS: &[Setting] = &[
 pub fn reference() -> String {
     let mut page = String::from(INTRODUCTION);
     for (section, written, says) in SECTIONS {
+        let written = written.replace(" or ", "` or `");
         let _ = write!(page, "\n## `{written}`\n\n{says}\n\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
         for Setting { key, form, default, says, .. } in SETTINGS.iter().filter(|setting| setting.section == *section) {
             let default = if default.is_empty() { String::new() } else { format!("`{default}`") };

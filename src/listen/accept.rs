@@ -85,8 +85,9 @@ async fn accept<S: Serve>(door: Door, house: Arc<House<S>>, crowd: Arc<Crowd>) {
 /// `step`'s outcome, or none if accepting stops first.
 async fn unless<O>(drain: &Drain, step: impl Future<Output = O>) -> Option<O> {
     tokio::select! {
-        outcome = step => Some(outcome),
+        biased;
         () = drain.reached(Stage::Stopping) => None,
+        outcome = step => Some(outcome),
     }
 }
 
@@ -114,6 +115,8 @@ fn let_in<S: Serve>(
     };
     // Answers are written whole; waiting for more would only delay them. It fails on a socket that is already gone.
     let _ = socket.set_nodelay(true);
+    // On a socket for both families an IPv4 client comes as ::ffff:a.b.c.d, which no list of networks would match.
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let peer = Peer { address, secure: door.tls.is_some(), interim: None };
     let tls = door.tls.as_ref().map(Tls::acceptor);
     let connection = Arc::clone(house).welcome(socket, peer, tls);

@@ -87,7 +87,8 @@ pub struct Peer {
 
 /// Answers requests. Cloned rarely, called for every request.
 ///
-/// An answer with `Connection: close` ends an HTTP/1 connection. The future is dropped when the client leaves.
+/// An answer with `Connection: close` ends an HTTP/1 connection; on HTTP/2 the field is dropped. An answer to HEAD must come
+/// with an empty body: on HTTP/2 hyper sends whatever it is given. The future is dropped when the client leaves.
 pub trait Serve: Clone + Send + Sync + 'static {
     /// The answer's body.
     type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;

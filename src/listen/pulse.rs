@@ -87,6 +87,8 @@ impl Pulse {
     /// A request head is complete.
     pub(super) fn begin(&self) {
         self.head_since.clear();
+        // hyper came past whatever the request before left unread.
+        self.unread.store(false, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::AcqRel);
     }

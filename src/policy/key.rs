@@ -25,7 +25,7 @@ const COOKIE: u8 = 2;
 const VALUE: u8 = 1;
 const END: u8 = 0;
 
-/// Where a key is put together: on the stack for all but the longest, so that a hit allocates nothing.
+/// Where a key is put together: on the stack for all but the longest, so that a look-up allocates no key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyBuf(SmallVec<[u8; 256]>);
 
@@ -279,13 +279,11 @@ mod tests {
         let texts = ["", "b", "bb", "\0", "\0\0\0\u{1}b", "\u{1}b", "\u{1}\0\0\0\u{1}b"];
         let mut seen = std::collections::HashSet::new();
         for secure in [None, Some(false), Some(true)] {
-            for (origin, host, forwarded) in
-                texts.iter().flat_map(|a| texts.iter().flat_map(move |b| texts.iter().map(move |c| (a, b, c))))
-            {
-                assert!(
-                    seen.insert(key(origin, secure, host, forwarded).to_key()),
-                    "{origin:?} {host:?} {forwarded:?}"
-                );
+            for (origin, host) in texts.iter().flat_map(|origin| texts.map(|host| (origin, host))) {
+                for forwarded in texts {
+                    let fresh = seen.insert(key(origin, secure, host, forwarded).to_key());
+                    assert!(fresh, "{secure:?} {origin:?} {host:?} {forwarded:?}");
+                }
             }
         }
         let values = lists(&texts);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use super::dots::has_dot_segments;
@@ -100,23 +100,15 @@ impl Rule {
     }
 
     /// Path and query as they go to the backend: rewritten, without the parameters that are left out, sorted if the
-    /// route says so. Borrowed and byte-exact where nothing changes.
+    /// route says so. What nothing changes is byte-exact; without a query it is borrowed.
     pub fn forward_path<'t>(&self, target: &Target<'t>, captures: &Captures) -> Cow<'t, str> {
         let path = self.rewrite.apply(target, captures);
-        let query = target.query.map_or(Query::Unchanged, |query| self.recipe.query.apply(query));
-        let parameters = match (&query, target.query) {
-            (Query::Unchanged, _) if path == target.path => return Cow::Borrowed(target.path_and_query()),
-            (Query::Gone, _) | (Query::Unchanged, None) => return path,
-            (Query::Unchanged, Some(query)) => &[query][..],
-            (Query::Changed(parameters), _) => parameters,
-        };
-        let mut forwarded = String::with_capacity(target.path_and_query().len() + path.len());
-        forwarded.push_str(&path);
-        for (at, parameter) in parameters.iter().enumerate() {
-            forwarded.push(if at == 0 { '?' } else { '&' });
-            forwarded.push_str(parameter);
+        let Some(query) = target.query else { return path };
+        match self.recipe.query.apply(query) {
+            Query::Gone => path,
+            Query::Unchanged => join(&path, &[query]),
+            Query::Changed(parameters) => join(&path, &parameters),
         }
-        Cow::Owned(forwarded)
     }
 
     /// Writes the cache key into `out`. `forwarded` is what [`Rule::forward_path`] gave. Two keys are equal if and only
@@ -135,7 +127,7 @@ impl Rule {
         let Recipe { headers, cookies, shared, .. } = &self.recipe;
         out.begin(&self.origin, shared.scheme.then_some(target.secure), target.host, forwarded);
         for name in headers {
-            out.header(name.as_str(), request.get_all(name).iter().map(http::HeaderValue::as_bytes));
+            out.header(name.as_str(), request.get_all(name).iter().map(HeaderValue::as_bytes));
         }
         for name in cookies {
             out.cookie(name, cookie_values(request, name));
@@ -176,12 +168,29 @@ impl Rule {
         !listed(&self.deny) && (self.allow.is_empty() || listed(&self.allow))
     }
 
-    /// Whether a request field may reach the backend: any, unless the profile is strict; then those it lists and those
-    /// of the key.
-    pub fn forwards_header(&self, name: &HeaderName) -> bool {
-        let Some(strict) = &self.strict else { return true };
-        let cookie = *name == header::COOKIE && !self.recipe.cookies.is_empty();
-        cookie || self.recipe.headers.contains(name) || strict.forward_headers.contains(name)
+    /// Whether the key holds this request field, or, of Cookie, some part.
+    pub fn keys_header(&self, name: &HeaderName) -> bool {
+        let some_cookie = *name == header::COOKIE && !self.recipe.cookies.is_empty();
+        some_cookie || self.recipe.headers.contains(name)
+    }
+
+    /// Leaves only the cookies of the key, unless it holds the whole field. The strict profile needs it: the key names
+    /// single cookies, and their neighbours must not reach the backend unkeyed.
+    pub fn trim_cookies(&self, headers: &mut HeaderMap) {
+        if self.recipe.headers.contains(&header::COOKIE) {
+            return;
+        }
+        let mut kept: Vec<u8> = Vec::new();
+        for pair in cookie_pairs(headers).filter(|pair| self.recipe.cookies.iter().any(|name| names(pair, name))) {
+            kept.extend_from_slice(if kept.is_empty() { b"" } else { b"; " });
+            kept.extend_from_slice(pair);
+        }
+        headers.remove(header::COOKIE);
+        if !kept.is_empty()
+            && let Ok(value) = HeaderValue::try_from(kept)
+        {
+            headers.insert(header::COOKIE, value);
+        }
     }
 
     /// The request fields that are part of the key.
@@ -207,13 +216,33 @@ impl Rule {
 
 /// All values of the cookie, in order: which of two a backend takes is its own affair. `a` without `=` is an empty `a`.
 fn cookie_values<'r>(request: &'r HeaderMap, name: &str) -> impl Iterator<Item = &'r [u8]> {
+    cookie_pairs(request).filter(move |pair| names(pair, name)).map(|pair| halves(pair).1)
+}
+
+/// `name=value`, one by one, without the space around.
+fn cookie_pairs(request: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = request.get_all(header::COOKIE).iter();
-    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    pairs.filter_map(move |pair| {
-        let mut halves = pair.splitn(2, |byte| *byte == b'=');
-        let found = halves.next()?.trim_ascii() == name.as_bytes();
-        found.then(|| halves.next().unwrap_or_default().trim_ascii())
-    })
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii)
+}
+
+fn names(pair: &[u8], name: &str) -> bool {
+    halves(pair).0 == name.as_bytes()
+}
+
+fn halves(pair: &[u8]) -> (&[u8], &[u8]) {
+    let mut halves = pair.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+}
+
+fn join<'t>(path: &str, parameters: &[&str]) -> Cow<'t, str> {
+    let length = path.len() + parameters.iter().map(|parameter| parameter.len() + 1).sum::<usize>();
+    let mut joined = String::with_capacity(length);
+    joined.push_str(path);
+    for (at, parameter) in parameters.iter().enumerate() {
+        joined.push(if at == 0 { '?' } else { '&' });
+        joined.push_str(parameter);
+    }
+    Cow::Owned(joined)
 }
 
 fn path_of(forwarded: &str) -> &str {

@@ -8,7 +8,7 @@
 //! | `tag:NAME` | what carries the name in Cache-Tag, Surrogate-Key or a route's `tags` |
 //! | `group://host/NAME` | the group of that host (RFC 9875) |
 //!
-//! Paths here are the client's, as received; a rewrite does not show.
+//! An entry answers to the URL its backend saw and to the one its client asked for; its prefixes are the client's.
 
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
@@ -33,6 +33,20 @@ pub fn prefix_tags(host: &str, path: &str, out: &mut Vec<String>) {
         out.push(named("prefix:", None, prefix, slash));
         out.push(named("prefix:", Some(host), prefix, slash));
     }
+}
+
+/// All that a request's target says about an answer, appended to `out`: the tags of the URL as it goes to the backend, of
+/// the client's path with that query where a rewrite made them differ, and of the client's path prefixes.
+///
+/// `forwarded`: path and query as [`Rule::forward_path`](super::Rule::forward_path) gave them. `path`: as received.
+pub fn request_tags(host: &str, forwarded: &str, path: &str, out: &mut Vec<String>) {
+    let mut add = |url: &str| out.extend([url_tag(None, url), url_tag(Some(host), url)]);
+    add(forwarded);
+    let (sent, query) = forwarded.find('?').map_or((forwarded, ""), |at| forwarded.split_at(at));
+    if sent != path {
+        add(&[path, query].concat());
+    }
+    prefix_tags(host, path, out);
 }
 
 /// The tag to purge everything below `prefix`, on one host or on all. A missing first or last slash is added.
@@ -97,6 +111,19 @@ mod tests {
     fn a_url_has_a_tag_with_and_without_its_host() {
         assert_eq!(url_tag(None, "/p?q"), "url:/p?q");
         assert_eq!(url_tag(Some("Example.com"), "/p?q"), "url://example.com/p?q");
+    }
+
+    #[test]
+    fn a_rewritten_url_answers_to_both_of_its_names() {
+        for (forwarded, path, expected) in [
+            ("/a?x=1", "/a", "url:/a?x=1 url://h/a?x=1 prefix:/ prefix://h/ prefix:/a/ prefix://h/a/"),
+            ("/?x", "/a", "url:/?x url://h/?x url:/a?x url://h/a?x prefix:/ prefix://h/ prefix:/a/ prefix://h/a/"),
+            ("/b", "/", "url:/b url://h/b url:/ url://h/ prefix:/ prefix://h/"),
+        ] {
+            let mut out = Vec::new();
+            request_tags("h", forwarded, path, &mut out);
+            assert_eq!(out.join(" "), expected, "{forwarded} {path}");
+        }
     }
 
     #[test]

@@ -15,8 +15,6 @@ pub struct Target<'a> {
     pub path: &'a str,
     /// As received, without the question mark. `Some("")` for a bare one.
     pub query: Option<&'a str>,
-    /// Path and query in one piece, so that what stays unchanged need not be put together again.
-    whole: &'a str,
 }
 
 impl<'a> Target<'a> {
@@ -26,12 +24,7 @@ impl<'a> Target<'a> {
             Some((path, query)) => (path, Some(query)),
             None => (path_and_query, None),
         };
-        Target { secure, host, path, query, whole: path_and_query }
-    }
-
-    /// Path and query as received.
-    pub fn path_and_query(&self) -> &'a str {
-        self.whole
+        Target { secure, host, path, query }
     }
 }
 

@@ -26,8 +26,8 @@ use crate::clock::Clock;
 /// body is still being sent after its answer is complete, for example.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Pings find out whether an HTTP/2 connection with requests under way is dead.
-const PING_INTERVAL: Duration = Duration::from_secs(3);
-const PING_TIMEOUT: Duration = Duration::from_secs(3);
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// hyper's own lower bound for a read buffer.
 const SMALLEST_BUFFER: usize = 8 * 1024;
 
@@ -190,7 +190,6 @@ impl Pool {
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
-            .adaptive_window(true)
             .max_header_list_size(u32::try_from(self.rules.max_head).unwrap_or(u32::MAX))
             .handshake(TokioIo::new(connected.stream))
             .await

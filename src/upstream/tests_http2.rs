@@ -226,6 +226,33 @@ async fn an_http2_connection_that_goes_away_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_refused_stream_was_not_looked_at_and_may_be_repeated() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let authority = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        let mut odd = false;
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            odd = !odd;
+            if odd {
+                respond.send_reset(h2::Reason::REFUSED_STREAM);
+            } else {
+                respond.send_response(Response::new(()), true).unwrap();
+            }
+        }
+    });
+    let endpoints = vec![Endpoint { https: false, authority, weight: 1 }];
+    let settings = OriginSettings { endpoints, http2: true, ..OriginSettings::default() };
+    let transport = Transport::Hyper(HyperTransport::new(&settings, &Clock::system()).unwrap());
+    let origin = Origin::new(settings, transport, Clock::system());
+    for (replayable, retries) in [(true, 1), (true, 2), (false, 2)] {
+        let outcome = origin.fetch(get("/"), replayable, None).await;
+        assert_eq!(outcome.is_ok(), replayable, "{outcome:?}");
+        assert_eq!(origin.state().retries, retries);
+    }
+}
+
+#[tokio::test]
 async fn tls_speaks_what_both_sides_can() {
     for (offer, http2, expected) in [
         (&["h2", "http/1.1"][..], true, "HTTP/2.0 / authority=client.example host=-"),

@@ -94,7 +94,8 @@ impl Act {
                 Ok(Response::new(full("late")))
             }
             Act::ReadThenReply => {
-                let read = request.into_body().collect().await?.to_bytes().len();
+                // In a task of its own, as a connection does.
+                let read = tokio::spawn(request.into_body().collect()).await??.to_bytes().len();
                 Ok(Response::new(full(if read > 0 { "read" } else { "nothing" })))
             }
         }

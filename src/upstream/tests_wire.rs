@@ -390,6 +390,11 @@ async fn many_dead_connections_cost_no_error() {
     while let Some(outcome) = tasks.join_next().await {
         assert_eq!(outcome.unwrap(), "200 ContentLength x");
     }
+    while origin.state().endpoints[0].idle < MANY {
+        tokio::task::yield_now().await;
+    }
+    // One at first: what it is repeated on must not be the next dead one.
+    assert_eq!(told(&origin, get()).await, "200 ContentLength y");
     for outcome in burst(&origin).join_all().await {
         assert_eq!(outcome, "200 ContentLength y");
     }
@@ -462,6 +467,19 @@ async fn what_follows_an_answer_is_not_the_next_answer() {
         assert_eq!(told(&origin, get()).await, "200 ContentLength own", "{head:?}");
         assert_eq!(backend.connections(), 2, "{head:?}");
     }
+}
+
+#[tokio::test]
+async fn a_body_after_the_head_of_a_head_answer_is_no_answer() {
+    // RS-08
+    let answer = say("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    let backend = Backend::start(vec![vec![Do::Read, answer, Do::Read], reply("own").to_vec()]).await;
+    let origin = backend.origin();
+    let head = Request::builder().method("HEAD").uri("/p").header("host", "h").body(empty_body()).unwrap();
+    let fetched = origin.fetch(head, true, None).await.unwrap();
+    assert_eq!((fetched.framing, fetched.head.headers["content-length"].to_str().unwrap()), (Framing::None, "5"));
+    assert_eq!(fetched.body.collect().await.unwrap().to_bytes(), "");
+    assert_eq!(told(&origin, get()).await, "200 ContentLength own");
 }
 
 #[tokio::test]

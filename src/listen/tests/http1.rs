@@ -145,6 +145,8 @@ async fn an_unread_body_is_drained_or_the_connection_closes() {
         let (text, took) = client.reads_to_the_end().await;
         assert!(text.starts_with("HTTP/1.1 200 ") && text.matches("HTTP/1.1").count() == 1, "{framing}: {text}");
         assert_eq!((room.count("requests"), took > 50), (1, stays_open), "{framing}");
+        // Closed for the client, but we linger lest a reset overtakes the answer.
+        assert!(stays_open || room.count("open") == 1, "{framing}");
     };
     let length = format!("Content-Length: {}", smuggled.len());
     let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());

@@ -78,6 +78,7 @@ async fn a_long_answer_arrives_whole() {
     let room = room();
     let mut client = Http2::connect(&room).await;
     assert_eq!(client.gets("/long").await.unwrap().len(), 160 * 64 * 1024);
+    assert_eq!(client.gets("/large").await.unwrap().len(), 1024 * 1024);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,9 +107,15 @@ async fn a_connection_with_a_request_in_flight_is_not_idle() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_whose_client_takes_nothing_is_reset_alone() {
+    stalls("/long").await;
+    // One large chunk, which h2 would otherwise take as a whole.
+    stalls("/large").await;
+}
+
+async fn stalls(path: &str) {
     let room = room();
     let mut client = Http2::with_window(&room, 1000).await;
-    let (stalled, mut request) = client.asks("/long").await;
+    let (stalled, mut request) = client.asks(path).await;
     request.send_data(Bytes::new(), true).unwrap();
     let mut body = stalled.await.unwrap().into_body();
     tokio::time::sleep(Duration::from_secs(29)).await;

@@ -108,6 +108,7 @@ impl Serve for Probe {
             "/close" => {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
+            "/large" => *answer.body_mut() = whole(vec![b'x'; 1024 * 1024]),
             "/long" => *answer.body_mut() = Long(160).boxed_unsync(),
             "/hint" => {
                 let hint = peer.interim.as_ref().unwrap();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, Method};
 
 use super::{compile, fields, only, policy, route, strings};
-use crate::policy::{Captures, HeaderEdits, KeySettings, PolicySettings, Rewrite, RouteSettings, Strict, Target};
+use crate::policy::{Captures, HeaderEdits, KeySettings, PolicySettings, Rewrite, RouteSettings, Target};
 use crate::rfc::Reason;
 
 #[test]
@@ -33,15 +33,16 @@ fn what_must_not_be_cached_is_told_with_its_reason() {
 }
 
 #[test]
-fn what_stays_unchanged_is_borrowed_byte_for_byte() {
+fn what_stays_unchanged_is_byte_exact_and_without_a_query_borrowed() {
     let recipe = KeySettings { ignore_query: strings(&["utm_*"]), sort_query: true, ..KeySettings::default() };
     let rewrite = Rewrite { strip_prefix: Some("/api".to_owned()), ..Rewrite::default() };
     let policy = only(RouteSettings { key: recipe, rewrite: Some(rewrite), ..RouteSettings::default() });
     for (received, forwarded, borrowed) in [
         ("/a", "/a", true),
-        ("/a?", "/a?", true),
-        ("/a?b=1&c=%2F", "/a?b=1&c=%2F", true),
-        ("/%61//b/?&", "/%61//b/?&", true),
+        ("/a?", "/a?", false),
+        ("/a?b=1&c=%2F", "/a?b=1&c=%2F", false),
+        ("/%61//b/", "/%61//b/", true),
+        ("/%61//b/?&", "/%61//b/?&", false),
         ("*", "*", true),
         ("/api/x", "/x", true),
         ("/api", "/", true),
@@ -134,14 +135,34 @@ fn addresses_are_admitted_by_allow_and_refused_by_deny() {
 }
 
 #[test]
-fn a_strict_profile_lets_only_listed_and_keyed_fields_through() {
+fn a_rule_knows_which_fields_its_key_holds() {
     let name = HeaderName::from_static;
     let key = KeySettings { headers: vec![name("x-tenant")], cookies: strings(&["theme"]), ..KeySettings::default() };
-    let strict = Strict { forward_headers: vec![name("accept")] };
-    let policy = only(RouteSettings { key, strict: Some(strict), ..RouteSettings::default() });
-    for (field, expected) in [("accept", true), ("x-tenant", true), ("cookie", true), ("user-agent", false)] {
-        assert_eq!(policy.rules()[0].forwards_header(&name(field)), expected, "{field}");
-        assert!(only(RouteSettings::default()).rules()[0].forwards_header(&name(field)));
+    let policy = only(RouteSettings { key, ..RouteSettings::default() });
+    for (field, expected) in [("x-tenant", true), ("cookie", true), ("accept", false)] {
+        assert_eq!(policy.rules()[0].keys_header(&name(field)), expected, "{field}");
+        assert!(!only(RouteSettings::default()).rules()[0].keys_header(&name(field)));
+    }
+}
+
+#[test]
+fn cookies_can_be_trimmed_to_those_of_the_key() {
+    let of = |headers: &[&'static str], cookies: &[&str]| {
+        let headers = headers.iter().map(|name| HeaderName::from_static(name)).collect();
+        let key = KeySettings { headers, cookies: strings(cookies), ..KeySettings::default() };
+        only(RouteSettings { key, ..RouteSettings::default() })
+    };
+    let two = ["cookie: a=1; theme=dark;b=2", "cookie: theme; c=3", "x: y"];
+    for (policy, expected) in [
+        (of(&[], &["theme"]), &["x: y", "cookie: theme=dark; theme"][..]),
+        (of(&[], &["c", "a"]), &["x: y", "cookie: a=1; c=3"]),
+        (of(&[], &["none"]), &["x: y"]),
+        (of(&[], &[]), &["x: y"]),
+        (of(&["cookie"], &["a"]), &two),
+    ] {
+        let mut headers = fields(&two);
+        policy.rules()[0].trim_cookies(&mut headers);
+        assert_eq!(headers, fields(expected));
     }
 }
 
