@@ -87,16 +87,18 @@ impl Policy {
     /// Picks the rule for a request. Its cost depends on the path's length, not on the number of routes.
     pub fn route<'p>(&'p self, method: &Method, target: &Target<'_>, headers: &HeaderMap) -> Routed<'p> {
         let found = self.router.find(method, target, headers);
-        let (rule, captures) = match found {
-            Some((id, captures)) => (self.rules.get(id), captures),
-            None => (self.rules.last(), Captures::default()),
-        };
-        Routed { rule: rule.unwrap_or(&self.default), captures }
+        let (id, captures) = found.unwrap_or_else(|| (self.default.id, Captures::default()));
+        Routed { rule: self.rule(id), captures }
     }
 
     /// Whether this gateway answers for the host (normalised as in [`Target::host`]). If none are configured, for any.
     pub fn knows_host(&self, host: &str) -> bool {
         self.hosts.is_empty() || hosts::lookups(host).any(|key| self.hosts.contains(key))
+    }
+
+    /// The rule with this [`Rule::id`]; the default one for an id that this policy does not have.
+    pub fn rule(&self, id: usize) -> &Rule {
+        self.rules.get(id).unwrap_or(&self.default)
     }
 
     /// All rules in the order of the file, the default one last.

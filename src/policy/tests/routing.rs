@@ -194,6 +194,8 @@ fn a_thousand_routes_on_one_path_are_told_apart_by_host() {
     assert_eq!(routed(&policy, "GET t1000.example /p", &HeaderMap::new()), "default");
     assert_eq!(policy.rules().len(), 2001);
     assert!(policy.rules().iter().enumerate().all(|(at, rule)| rule.id == at));
+    assert!(policy.rules().iter().all(|rule| policy.rule(rule.id).name == rule.name));
+    assert_eq!(&*policy.rule(9999).name, "default");
 }
 
 #[test]
