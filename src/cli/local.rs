@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{CheckArgs, DemoArgs, ExplainArgs, Failure, RunArgs, block_on};
 use crate::app::{App, Stop};
 use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::demo;
+use crate::config::{self, Config, Override};
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
 use crate::telemetry;
@@ -17,7 +16,7 @@ const DEFAULT_FILE: &str = "config.toml";
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let config = load(args)?;
-    telemetry::setup(&config.log).map_err(Failure::new)?;
+    telemetry::init(&config.log, Clock::system()).map_err(Failure::new)?;
     serve(config, args)
 }
 
@@ -29,13 +28,13 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
         return block_on(crate::app::backend_only(address))?.map_err(|error| Failure { message: error.to_string(), code: 2 });
     }
     let mut overrides = args.run.overrides();
-    overrides.origin_unless_given("demo");
+    overrides.origin.get_or_insert_with(|| Override { value: String::from("demo"), source: "demo" });
     let config = match &args.run.config {
         Some(file) => config::load(file, &overrides),
-        None => config::parse(demo::CONFIG, "the demo's configuration", &overrides),
+        None => config::parse("", "the demo's configuration", &overrides),
     };
     let config = config.map_err(Failure::new)?;
-    telemetry::setup(&config.log).map_err(Failure::new)?;
+    telemetry::init(&config.log, Clock::system()).map_err(Failure::new)?;
     serve(config, &args.run)
 }
 

@@ -343,7 +343,7 @@ fn take_refresh_token(settings: &GatewaySettings, headers: &mut HeaderMap) -> bo
 /// Replaces Accept-Encoding by one of a small closed set, so that variants and backends see few values.
 fn normalise_accept_encoding(headers: &mut HeaderMap) -> Accepted {
     if !headers.contains_key(header::ACCEPT_ENCODING) {
-        return Accepted::default();
+        return Accepted::read(headers);
     }
     let accepted = Accepted::read(headers);
     match accepted.normalised() {

@@ -173,7 +173,8 @@ impl Gateway {
             Ok(fetched) => fetched,
             Err(error) => return nothing(error.to_string()),
         };
-        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &rule.terms.targets);
+        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &rule.terms.targets)
+            .dated(fetched.received.wall);
         let status = Some(fetched.head.status.as_u16());
         match rfc::storability(&journey.asked.facts, &answer, &rule.terms) {
             Storability::Store(ground) => Answered {

@@ -13,12 +13,12 @@ use http::{Method, Response, StatusCode};
 use super::account::Trail;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
-use super::shape::{self, Occasion};
+use super::shape;
 use super::{Gateway, Journey, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf};
 use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts};
-use crate::store::{Entry, Found};
+use crate::store::{Born, Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
@@ -192,7 +192,7 @@ impl Gateway {
         key: &CacheKey,
         stored: &Arc<Entry>,
         fetched: &Fetched,
-        born: crate::store::Born,
+        born: Born,
     ) {
         let mut fresh = fetched.head.headers.clone();
         rfc::strip_hop_by_hop_response(&mut fresh);
@@ -202,11 +202,12 @@ impl Gateway {
             HeadEffect::Update => {
                 let terms = &journey.routed.rule.terms;
                 let mut headers = rfc::merge(&stored.headers, &fresh);
-                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets);
+                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
                 if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
                     headers.remove(header::AGE);
                     let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-                    let _ = self.store().keep(Arc::new(stored.updated(headers, facts, born)));
+                    let parts = EntryParts { headers, facts, born, ..stored.parts() };
+                    let _ = self.store().keep(Arc::new(Entry::new(parts)));
                 }
             }
         }
