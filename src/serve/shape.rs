@@ -48,7 +48,7 @@ pub fn shape(occasion: Occasion<'_>, entry: &Entry, source: Source, status: Cach
         whole(asked, entry, source)
     };
     let headers = response.headers_mut();
-    if status.hit || !age.is_zero() {
+    if settings.expose_age && (status.hit || age.as_secs() > 0) {
         headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     }
     if let Some(ttl) = rule.cdn_ttl {
