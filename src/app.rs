@@ -109,10 +109,7 @@ impl App {
     pub fn build(config: Config, clock: Clock) -> Result<Self, AppError> {
         let Config { listen, admin, origins, memory, policy, gateway, log, warnings: _ } = config;
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;
-        let origins = origins
-            .into_iter()
-            .map(|entry| origin(entry, &clock))
-            .collect::<Result<Vec<_>, _>>()?;
+        let origins = origins.into_iter().map(|entry| origin(entry, &clock)).collect::<Result<Vec<_>, _>>()?;
         let fleet = Fleet::in_process();
         let ledger = Arc::new(Ledger::new(fleet.epoch(), memory.max_ledger_tags));
         let store = Arc::new(Store::new(memory, Arc::clone(&ledger)));
@@ -172,7 +169,9 @@ impl Bound {
         if let (true, Some(data), Some(admin)) = (demo, self.addresses().first(), self.admin_address()) {
             println!("\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n");
             println!("  curl -i http://{data}/api/users/user-1");
-            println!("  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'");
+            println!(
+                "  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'"
+            );
             println!("  curl 'http://{admin}/v1/explain?url=/api/users/user-1'\n");
         }
     }
@@ -187,8 +186,12 @@ impl Bound {
         let door = DataDoor::new(gateway.clone());
         let serving = tokio::spawn(data.run(door, gateway.clock().clone(), drain.clone()));
         let admin_serving = admin.map(|listeners| {
-            let admin =
-                Admin { gateway: gateway.clone(), listeners: stats, token: settings.token.map(Into::into), ready: ready.clone() };
+            let admin = Admin {
+                gateway: gateway.clone(),
+                listeners: stats,
+                token: settings.token.map(Into::into),
+                ready: ready.clone(),
+            };
             tokio::spawn(listeners.run(AdminDoor::new(admin.router()), gateway.clock().clone(), admin_drain.clone()))
         });
         ready.set(true);
@@ -267,7 +270,12 @@ fn background(gateway: &Gateway, ended: &CancellationToken) {
 }
 
 fn admin_listen(address: SocketAddr) -> ListenSettings {
-    ListenSettings { http: Some(address), max_connections: 256, grace: Duration::from_secs(1), ..ListenSettings::default() }
+    ListenSettings {
+        http: Some(address),
+        max_connections: 256,
+        grace: Duration::from_secs(1),
+        ..ListenSettings::default()
+    }
 }
 
 #[cfg(unix)]

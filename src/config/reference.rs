@@ -148,7 +148,7 @@ pub const SETTINGS: &[Setting] = &[
     listed("gateway", "max_request_body", "size", r#""64MiB""#, r#""1MiB""#, "The largest body of a request; larger ones get 413."),
     listed("gateway", "waiter_timeout", "duration, 1ms to 10m", r#""5s""#, r#""2s""#, "How long a request waits for another one's fetch before it asks by itself."),
     listed("gateway", "max_waiters", "1 to 1000000", "10000", "1000", "Requests that may wait for one fetch."),
-    listed("gateway", "stale_after", "duration, 1ms to 10m", r#""1s""#, r#""300ms""#, "How long a hung backend is waited for while a stale answer may be served."),
+    listed("gateway", "stale_after", "duration, 1ms to 10m", r#""900ms""#, r#""300ms""#, "How long a hung backend is waited for while a stale answer may be served."),
     listed("gateway", "scheme_in_key", "true or false", "true", "false", "Whether http and https are kept apart."),
     listed("gateway", "sensitive_query", "list of names", "", r#"["token", "sig"]"#, "Query parameters that make a URL one client's own: never stored. Without it, the usual names of signatures and tokens."),
     listed("gateway", "max_key", "size, 256 to 1MiB", r#""8KiB""#, r#""4KiB""#, "The longest cache key; beyond it a request passes by the cache."),

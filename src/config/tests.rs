@@ -198,6 +198,35 @@ fn the_parts_must_fit_together() {
 }
 
 #[test]
+fn what_the_policy_finds_has_its_place_in_the_file() {
+    check(&[
+        (
+            "[[route]]\nname = \"a\"\npath = \"/a/{x}\"\n[[route]]\nname = \"b\"\npath = \"/a/{y}\"",
+            &["6:8 the route can never match: `a` takes all of its requests \
+                 (add a condition, or a higher `priority`, or remove it)"],
+        ),
+        (
+            "[[route]]\npath = \"/users/{userId}\"\ntags = [\"user:{userid}\"]\nttl = \"1s\"\nkey.cookies = \"a=b\"",
+            &[
+                "3:8 `{userid}` names nothing that is known here \
+                 (known are `{userId}`, `{query.NAME}`, `{header.NAME}`, `{host}`, `{path}`)",
+                "5:15 `a=b` is no name of a cookie (a name without spaces, `=` and `;`)",
+            ],
+        ),
+        // Said once for the defaults, not again for each route that inherits them.
+        (
+            "[defaults]\nttl = \"1h\"\nmax_ttl = \"1m\"\n[[route]]\npath = \"/a\"\n[[route]]\npath = \"/b\"",
+            &["2:7 `ttl` is above `max_ttl`, which cuts it (raise `max_ttl`)"],
+        ),
+        // A route with errors shadows nobody.
+        (
+            "[[route]]\nname = \"a\"\npath = \"/a\"\nmethod = \"get\"\n[[route]]\nname = \"b\"\npath = \"/a\"",
+            &["4:10 methods are case-sensitive (write \"GET\")"],
+        ),
+    ]);
+}
+
+#[test]
 fn an_origin_is_a_url_and_not_ourselves() {
     let rows = |url: &str| problems(&format!("[origin]\nurl = {url}")).to_string();
     for (url, expected) in [

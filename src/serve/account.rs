@@ -239,7 +239,9 @@ fn line(asked: Option<&Asked>, trail: &Trail, response: &Response<Body>) -> Line
 }
 
 fn log(access: &AccessLog, trail: &Trail, line: &Line, status: u16, now: Moment, bytes: u64, broken: bool) {
-    let text = |value: &Option<http::HeaderValue>| value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = |value: &Option<http::HeaderValue>| {
+        value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
     let agent = text(&line.agent);
     let cache_status = text(&line.cache_status);
     access.write(&AccessRecord {
@@ -261,4 +263,3 @@ fn log(access: &AccessLog, trail: &Trail, line: &Line, status: u16, now: Moment,
         user_agent: agent.as_deref(),
     });
 }
-

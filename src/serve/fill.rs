@@ -121,7 +121,9 @@ impl Fill {
             Vary::None => stored.vary.clone(),
             vary => VaryKey::of(&vary, &self.request),
         };
-        Some(Arc::new(self.entry(stored.status, headers, vary, facts, stored.compressible).with_body(stored.body.clone())))
+        Some(Arc::new(
+            self.entry(stored.status, headers, vary, facts, stored.compressible).with_body(stored.body.clone()),
+        ))
     }
 
     /// Decides about a whole answer.
@@ -194,14 +196,7 @@ impl Fill {
     }
 
     /// Keeps the answer while it streams.
-    async fn keep(
-        self,
-        leader: Leader,
-        fetched: Fetched,
-        answer: &ResponseFacts,
-        ground: &Ground,
-        terms: &Terms,
-    ) {
+    async fn keep(self, leader: Leader, fetched: Fetched, answer: &ResponseFacts, ground: &Ground, terms: &Terms) {
         let Fetched { head, body, sent, received, .. } = fetched;
         let mut headers = head.headers;
         rfc::strip_hop_by_hop_response(&mut headers);
@@ -285,7 +280,14 @@ impl Fill {
         draft.body.release();
     }
 
-    fn entry(&self, status: StatusCode, headers: HeaderMap, vary: VaryKey, facts: StoredFacts, compressible: bool) -> Entry {
+    fn entry(
+        &self,
+        status: StatusCode,
+        headers: HeaderMap,
+        vary: VaryKey,
+        facts: StoredFacts,
+        compressible: bool,
+    ) -> Entry {
         let mut tags = self.tags.clone();
         tags.extend(rfc::cache_tags(&headers).iter().map(|name| policy::named_tag(name)));
         tags.extend(rfc::groups(&headers).iter().map(|name| policy::group_tag(&self.host, name)));
