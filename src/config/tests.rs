@@ -120,7 +120,7 @@ fn tables_are_tables_and_lists_are_lists() {
 #[test]
 fn a_value_outside_its_bounds_is_refused_with_the_bounds() {
     check(&[
-        ("[memory]\ncapacity = 0", &["2:12 must be from 1MiB to 1048576GiB"]),
+        ("[memory]\ncapacity = 0", &["2:12 must be from 1MiB to 1024TiB"]),
         ("[memory]\nmax_variants = -1", &["2:16 must be from 1 to 10000"]),
         ("[memory]\nmax_variants = 99999999999999999999", &["2:16 must be from 1 to 10000"]),
         ("[listen]\nhead_timeout = \"0s\"", &["2:16 must be from 10ms to 1h"]),
