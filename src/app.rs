@@ -21,8 +21,8 @@ use crate::listen::{Drain, ListenError, ListenSettings, Listeners};
 use crate::policy::{Policy, PolicyProblem};
 use crate::serve::{self, Gateway};
 use crate::store::{Ledger, Store};
-use crate::telemetry::{AccessLog, Metrics};
-use crate::upstream::{Origin, OriginSettings, Transport, TransportError};
+use crate::telemetry::{AccessLog, LogError, Metrics};
+use crate::upstream::{HyperTransport, Origin, OriginSettings, Transport, TransportError};
 
 mod doors;
 
@@ -30,6 +30,10 @@ use self::doors::{AdminDoor, DataDoor};
 
 /// How often the store drops what can no longer be used.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long the log may take to be written out at the end.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How many resources a sweep looks at.
+const SWEEP_BUDGET: usize = 100_000;
 /// How often the wall clock is read again.
 const RESYNC: Duration = Duration::from_secs(60);
 
@@ -38,6 +42,8 @@ pub struct App {
     gateway: Gateway,
     listen: ListenSettings,
     admin: AdminSettings,
+    /// Whether the sample backend is behind it.
+    demo: bool,
 }
 
 /// A gateway that has its addresses.
@@ -55,7 +61,7 @@ pub enum AppError {
     /// An origin cannot be used as configured.
     Origin(String, TransportError),
     /// The access log cannot be written.
-    Log(std::io::Error),
+    Log(LogError),
     /// An address cannot be listened on.
     Listen(ListenError),
 }
@@ -107,11 +113,22 @@ impl Stop {
 impl App {
     /// Puts a gateway together. Nothing listens yet, nothing has been asked. Needs a tokio runtime.
     pub fn build(config: Config, clock: Clock) -> Result<Self, AppError> {
-        let Config { listen, admin, origins, memory, policy, gateway, log, warnings: _ } = config;
+        let origins = config.origins.iter().map(|entry| origin(entry, &clock)).collect::<Result<Vec<_>, _>>()?;
+        Self::assemble(config, clock, origins, Fleet::in_process())
+    }
+
+    /// The same with backends and a fleet of the caller's: for tests, and for those who embed it.
+    pub fn assemble(
+        config: Config,
+        clock: Clock,
+        origins: Vec<Arc<Origin>>,
+        fleet: Fleet,
+    ) -> Result<Self, AppError> {
+        let Config { listen, admin, origins: entries, memory, policy, gateway, log, warnings: _ } = config;
+        let demo = entries.iter().any(|entry| matches!(entry.kind, OriginKind::Demo));
+        let redacted = policy.sensitive_query.clone();
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;
-        let origins = origins.into_iter().map(|entry| origin(entry, &clock)).collect::<Result<Vec<_>, _>>()?;
-        let fleet = Fleet::in_process();
-        let ledger = Arc::new(Ledger::new(fleet.epoch(), memory.max_ledger_tags));
+        let ledger = Arc::new(Ledger::new(fleet.epoch(), memory.ledger()));
         let store = Arc::new(Store::new(memory, Arc::clone(&ledger)));
         let bus = Arc::new(Bus::new(fleet, ledger));
         let routes: Vec<String> = policy.rules().iter().map(|rule| rule.name.to_string()).collect();
@@ -124,9 +141,9 @@ impl App {
             bus,
             clock,
             metrics: Arc::new(Metrics::new(&routes, &names)),
-            access: AccessLog::start(&log, routes).map_err(AppError::Log)?,
+            access: AccessLog::open(&log, &redacted).map_err(AppError::Log)?,
         });
-        Ok(Self { gateway, listen, admin })
+        Ok(Self { gateway, listen, admin, demo })
     }
 
     /// The gateway.
@@ -158,20 +175,17 @@ impl Bound {
 
     /// Says on standard output where it listens, and what to try.
     pub fn announce(&self) {
-        let gateway = &self.app.gateway;
-        for address in self.addresses() {
+                for address in self.addresses() {
             println!("forebay listens on {address}");
         }
         if let Some(address) = self.admin_address() {
             println!("admin on http://{address}");
         }
-        let demo = gateway.origins().iter().any(|origin| origin.name() == "demo" || origin.is_in_process());
+        let demo = self.app.demo;
         if let (true, Some(data), Some(admin)) = (demo, self.addresses().first(), self.admin_address()) {
             println!("\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n");
             println!("  curl -i http://{data}/api/users/user-1");
-            println!(
-                "  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'"
-            );
+            println!("  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'");
             println!("  curl 'http://{admin}/v1/explain?url=/api/users/user-1'\n");
         }
     }
@@ -186,12 +200,8 @@ impl Bound {
         let door = DataDoor::new(gateway.clone());
         let serving = tokio::spawn(data.run(door, gateway.clock().clone(), drain.clone()));
         let admin_serving = admin.map(|listeners| {
-            let admin = Admin {
-                gateway: gateway.clone(),
-                listeners: stats,
-                token: settings.token.map(Into::into),
-                ready: ready.clone(),
-            };
+            let admin =
+                Admin { gateway: gateway.clone(), listeners: stats, token: settings.token, ready: ready.clone() };
             tokio::spawn(listeners.run(AdminDoor::new(admin.router()), gateway.clock().clone(), admin_drain.clone()))
         });
         ready.set(true);
@@ -209,7 +219,7 @@ impl Bound {
             let _ = serving.await;
         }
         ended.cancel();
-        gateway.flush_access_log().await;
+        gateway.access_log().flush(FLUSH).await;
         tracing::info!("drained");
     }
 }
@@ -232,25 +242,25 @@ pub async fn backend_only(address: SocketAddr) -> Result<(), AppError> {
     Ok(())
 }
 
-fn origin(entry: OriginEntry, clock: &Clock) -> Result<Arc<Origin>, AppError> {
-    let OriginEntry { name, kind } = entry;
+fn origin(entry: &OriginEntry, clock: &Clock) -> Result<Arc<Origin>, AppError> {
+    let OriginEntry { name, kind } = entry.clone();
     let (settings, transport) = match kind {
         OriginKind::Demo => {
             let backend = demo::backend(demo::DemoSettings::default(), clock.clone());
-            (OriginSettings { name, ..OriginSettings::default() }, Transport::service(backend))
+            (Box::new(OriginSettings { name, ..OriginSettings::default() }), Transport::service(backend))
         }
         OriginKind::Http(settings) => {
-            let transport = Transport::hyper(&settings).map_err(|error| AppError::Origin(name.clone(), error))?;
-            (OriginSettings { name, ..*settings }, transport)
+            let transport = HyperTransport::new(&settings, clock).map_err(|error| AppError::Origin(name, error))?;
+            (settings, Transport::Hyper(transport))
         }
     };
-    Ok(Origin::new(settings, transport, clock.clone()))
+    Ok(Origin::new(*settings, transport, clock.clone()))
 }
 
 /// What goes on behind the requests, until `ended`.
 fn background(gateway: &Gateway, ended: &CancellationToken) {
     for origin in gateway.origins() {
-        tokio::spawn(Arc::clone(origin).watch(ended.clone()));
+        tokio::spawn(Arc::clone(origin).watch(ended.clone().cancelled_owned()));
     }
     let bus = Arc::clone(gateway.bus());
     let end = ended.clone();
@@ -262,7 +272,9 @@ fn background(gateway: &Gateway, ended: &CancellationToken) {
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
-                _ = sweep.tick() => gateway.store().sweep(gateway.clock().now()),
+                _ = sweep.tick() => {
+                    gateway.store().sweep(gateway.clock().now(), SWEEP_BUDGET);
+                }
                 _ = resync.tick() => gateway.clock().resync(),
             }
         }
@@ -270,12 +282,7 @@ fn background(gateway: &Gateway, ended: &CancellationToken) {
 }
 
 fn admin_listen(address: SocketAddr) -> ListenSettings {
-    ListenSettings {
-        http: Some(address),
-        max_connections: 256,
-        grace: Duration::from_secs(1),
-        ..ListenSettings::default()
-    }
+    ListenSettings { http: Some(address), max_connections: 256, grace: Duration::from_secs(1), ..ListenSettings::default() }
 }
 
 #[cfg(unix)]

@@ -46,7 +46,10 @@ pub struct PurgeReceipt {
     pub epoch: String,
 }
 
-pub(super) async fn purge(State(admin): State<Admin>, order: Result<Json<PurgeOrder>, JsonRejection>) -> Response {
+pub(super) async fn purge(
+    State(admin): State<Admin>,
+    order: Result<Json<PurgeOrder>, JsonRejection>,
+) -> Response {
     let order = match order {
         Ok(Json(order)) => order,
         Err(rejection) => return refuse(rejection.status(), &rejection.body_text()),
@@ -57,7 +60,9 @@ pub(super) async fn purge(State(admin): State<Admin>, order: Result<Json<PurgeOr
         Err(problem) => return refuse(StatusCode::BAD_REQUEST, &problem),
     };
     match gateway.bus().publish(&changes, gateway.clock().now()).await {
-        Ok(receipt) => Json(PurgeReceipt { seq: receipt.number, epoch: receipt.epoch.to_string() }).into_response(),
+        Ok(receipt) => {
+            Json(PurgeReceipt { seq: receipt.number, epoch: receipt.epoch.to_string() }).into_response()
+        }
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
@@ -77,7 +82,7 @@ fn changes(order: &PurgeOrder, policy: &Policy) -> Result<Vec<Change>, String> {
         (None, Some(tag), None, false) if !tag.trim().is_empty() => vec![Selector::Tag(tag.trim().to_owned())],
         (None, None, Some(prefix), false) => {
             let (host, path) = locate(prefix)?;
-            vec![Selector::Prefix { host, path: path.split(['?', '#']).next().unwrap_or("/").to_owned() }]
+            vec![Selector::Prefix { host, prefix: path.split(['?', '#']).next().unwrap_or("/").to_owned() }]
         }
         (None, None, None, true) => vec![Selector::All],
         _ => return Err(String::from("name exactly one of `url`, `tag`, `prefix`, or `all`: true")),
@@ -89,11 +94,7 @@ fn changes(order: &PurgeOrder, policy: &Policy) -> Result<Vec<Change>, String> {
 /// The URL as given, and as its route forwards it: an ignored parameter is not part of what is stored.
 fn url_selectors(url: &str, policy: &Policy) -> Result<Vec<Selector>, String> {
     let (host, path_and_query) = locate(url)?;
-    let (path, query) = match path_and_query.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (path_and_query.as_str(), None),
-    };
-    let target = Target { secure: false, host: host.as_deref().unwrap_or_default(), path, query };
+    let target = Target::new(false, host.as_deref().unwrap_or_default(), &path_and_query);
     let routed = policy.route(&Method::GET, &target, &HeaderMap::new());
     let forwarded = routed.rule.forward_path(&target, &routed.captures).to_string();
     let mut selectors = vec![Selector::Url { host: host.clone(), path_and_query: path_and_query.clone() }];

@@ -6,12 +6,16 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use serde_json::json;
 
 use super::Admin;
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
-use crate::telemetry::{Gauges, OriginGauge};
+use crate::rfc::Moment;
+use crate::store::{EntrySummary, Filter, Grade, Standing};
+use crate::telemetry::{self, Gauges, OriginGauge, timestamp};
 
 /// How many lines a listing has unless it is asked for more or fewer.
 const LINES: usize = 100;
@@ -43,29 +47,48 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Response {
 
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let text = admin.gateway.metrics().render(&gauges(&admin));
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text).into_response()
 }
 
 pub(super) async fn stat(State(admin): State<Admin>) -> Response {
-    Json(admin.gateway.metrics().snapshot(&gauges(&admin))).into_response()
+    Json(admin.gateway.metrics().stat()).into_response()
 }
 
 #[derive(Deserialize)]
 pub(super) struct Listing {
     prefix: Option<String>,
+    host: Option<String>,
+    tag: Option<String>,
     limit: Option<usize>,
 }
 
 pub(super) async fn entries(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Response {
     let limit = listing.limit.unwrap_or(LINES).min(MOST_LINES);
     let now = admin.gateway.clock().now();
-    let entries = admin.gateway.store().list(listing.prefix.as_deref().unwrap_or("/"), limit, now);
-    Json(json!({ "entries": entries })).into_response()
+    let filter = Filter { prefix: listing.prefix, host: listing.host, tag: listing.tag };
+    let entries = admin.gateway.store().list(&filter, limit);
+    let lines: Vec<_> = entries.iter().map(|entry| summary(entry, now)).collect();
+    Json(json!({ "entries": lines })).into_response()
 }
 
 pub(super) async fn ledger(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Response {
     let limit = listing.limit.unwrap_or(LINES).min(MOST_LINES);
-    Json(json!({ "changes": admin.gateway.bus().audit(limit) })).into_response()
+    let changes = admin.gateway.bus().audit(limit);
+    let lines: Vec<_> = changes
+        .iter()
+        .map(|line| {
+            json!({
+                "seq": line.number,
+                "at": timestamp(Duration::from_secs(line.at)),
+                "grade": grade(line.grade),
+                "tags": line.tags,
+                "more_tags": line.more_tags,
+                "source": line.source,
+                "id": line.id,
+            })
+        })
+        .collect();
+    Json(json!({ "changes": lines })).into_response()
 }
 
 #[derive(Deserialize)]
@@ -114,17 +137,56 @@ fn request(question: &Question) -> Result<Request<Body>, String> {
     Ok(request)
 }
 
+fn summary(entry: &EntrySummary, now: Moment) -> serde_json::Value {
+    json!({
+        "key": entry.key,
+        "host": entry.host,
+        "path": entry.path,
+        "vary": entry.vary,
+        "status": entry.status.as_u16(),
+        "bytes": entry.body,
+        "weight": entry.weight,
+        "age": entry.facts.age(now).as_secs(),
+        "left": entry.facts.left(now),
+        "lifetime": entry.facts.lifetime.as_secs(),
+        "lifetime_from": entry.facts.source.name(),
+        "tags": entry.tags,
+        "born": entry.born,
+        "standing": match entry.standing {
+            Standing::Valid => "valid",
+            Standing::Soft => "soft",
+            Standing::Check => "check",
+            Standing::Void => "void",
+        },
+    })
+}
+
+fn grade(grade: Grade) -> &'static str {
+    match grade {
+        Grade::Soft => "soft",
+        Grade::Check => "check",
+        Grade::Hard => "hard",
+    }
+}
+
 fn gauges(admin: &Admin) -> Gauges {
     let gateway = &admin.gateway;
     let store = gateway.store();
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     Gauges {
         memory_bytes: store.weight(),
         memory_entries: store.count(),
-        memory_capacity: store.capacity(),
+        capacity: store.capacity(),
         evictions: store.evictions(),
         flights: gateway.flights_under_way() as u64,
         ledger_applied: store.ledger().applied(),
-        listeners: admin.listeners.read().to_vec(),
+        ledger_tags: store.ledger().tags() as u64,
+        open_connections: count(&admin.listeners.open),
+        accepted: count(&admin.listeners.accepted),
+        refused_connections: count(&admin.listeners.refused_client),
+        log_written: gateway.access_log().written(),
+        log_dropped: gateway.access_log().dropped(),
+        uptime: gateway.clock().now().mono,
         ready: admin.ready.get(),
         origins: gateway
             .origins()
@@ -135,7 +197,7 @@ fn gauges(admin: &Admin) -> Gauges {
                     name: origin.name().to_owned(),
                     healthy: state.is_healthy(),
                     in_flight: state.in_flight as u64,
-                    queued: state.queued as u64,
+                    queue: state.waiting as u64,
                     breaker_open: state.is_refusing(),
                 }
             })

@@ -16,6 +16,13 @@ pub struct Change {
     pub id: String,
 }
 
+impl Change {
+    /// A purge of what `selector` names.
+    pub fn new(selector: Selector, purge: Purge, source: Source) -> Self {
+        Self { selector, action: Action::Purge(purge), source, id: String::new() }
+    }
+}
+
 /// Names a part of what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {

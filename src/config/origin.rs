@@ -35,6 +35,16 @@ pub enum OriginKind {
     Http(Box<OriginSettings>),
 }
 
+impl OriginEntry {
+    /// The settings of the fetches it is asked with, whatever it is.
+    pub fn settings(&self) -> OriginSettings {
+        match &self.kind {
+            OriginKind::Demo => OriginSettings { name: self.name.clone(), ..OriginSettings::default() },
+            OriginKind::Http(settings) => (**settings).clone(),
+        }
+    }
+}
+
 /// Reads all backends. An override replaces the URL of the default one. `own` are the addresses we listen at.
 pub(super) fn origins(file: &Reader<'_>, own: &[SocketAddr], around: Surroundings<'_>) -> Vec<OriginEntry> {
     let Surroundings { notes, overrides, outside } = around;

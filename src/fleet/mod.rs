@@ -56,6 +56,11 @@ pub enum Fleet {
 }
 
 impl Fleet {
+    /// A fleet within this process: clones of it are its nodes.
+    pub fn in_process() -> Self {
+        Fleet::InProcess(InProcess::new())
+    }
+
     /// The life of the log that numbers are being given out in.
     pub fn epoch(&self) -> Epoch {
         match self {

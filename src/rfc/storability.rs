@@ -52,6 +52,21 @@ pub enum LifetimeSource {
     None,
 }
 
+impl LifetimeSource {
+    /// As the operator knows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LifetimeSource::Operator => "ttl",
+            LifetimeSource::Targeted => "targeted field",
+            LifetimeSource::SMaxAge => "s-maxage",
+            LifetimeSource::MaxAge => "max-age",
+            LifetimeSource::Expires => "Expires",
+            LifetimeSource::Heuristic => "heuristic",
+            LifetimeSource::None => "none",
+        }
+    }
+}
+
 /// May this answer to this request be stored, by a shared cache and on these terms? In the order of [RFC 9111 §3].
 ///
 /// A HEAD is judged as the GET would be; that it has no content to keep is the caller's business. Complete the Date by

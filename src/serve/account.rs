@@ -4,9 +4,8 @@
 //! for at once; when its body streams, an [`Account`] rides on the body and is told how it ended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use http_body::Body as _;
 
 use super::admit::{Asked, Client};
@@ -15,7 +14,7 @@ use super::limits::Places;
 use super::{Gateway, respond};
 use crate::clock::Clock;
 use crate::rfc::{CacheStatus, Moment, Reason};
-use crate::telemetry::{AccessLog, AccessRecord, Metrics, Outcome};
+use crate::telemetry::{AccessLog, AccessRecord, Metrics, NO_ROUTE, Outcome};
 use crate::upstream::FetchError;
 
 /// What was decided about a request so far.
@@ -112,6 +111,8 @@ struct Line {
     host: String,
     target: String,
     agent: Option<http::HeaderValue>,
+    id: Option<http::HeaderValue>,
+    route: Arc<str>,
     cache_status: Option<http::HeaderValue>,
     client: std::net::IpAddr,
 }
@@ -134,10 +135,13 @@ impl Account {
 
     fn write(&mut self, broken: bool) {
         self.told = true;
+        if broken {
+            self.trail.trouble.get_or_insert_with(|| String::from("the transfer broke off"));
+        }
         let now = self.clock.now();
         record(&self.metrics, &self.trail, self.status, now, self.sent);
         if let Some(line) = &self.line {
-            log(&self.access, &self.trail, line, self.status, now, self.sent, broken);
+            log(&self.access, &self.trail, line, self.status, now, self.sent);
         }
     }
 }
@@ -152,6 +156,12 @@ impl Drop for Account {
 }
 
 impl Gateway {
+    fn route_name(&self, trail: &Trail) -> Arc<str> {
+        let policy = self.policy();
+        let rule = trail.route.and_then(|route| policy.rules().get(route));
+        rule.map_or_else(|| Arc::from(""), |rule| Arc::clone(&rule.name))
+    }
+
     /// Refuses a request at the door.
     pub(super) fn refuse(
         &self,
@@ -169,9 +179,9 @@ impl Gateway {
         let now = self.clock().now();
         let bytes = response.body().size_hint().exact().unwrap_or(0);
         record(self.metrics(), &trail, response.status().as_u16(), now, bytes);
-        if self.access().wants(trail.outcome) {
-            let line = line(asked, &trail, &response);
-            log(self.access(), &trail, &line, response.status().as_u16(), now, bytes, false);
+        if self.access_log().wants(trail.outcome) {
+            let line = line(asked, self.route_name(&trail), &trail, &response);
+            log(self.access_log(), &trail, &line, response.status().as_u16(), now, bytes);
         }
         response
     }
@@ -186,20 +196,20 @@ impl Gateway {
     ) -> Response<Body> {
         let status = response.status().as_u16();
         let expected = response.body().exact_length();
-        let wanted = self.access().wants(trail.outcome);
+        let wanted = self.access_log().wants(trail.outcome);
         if response.body().is_in_memory() && places.is_empty() {
             let now = self.clock().now();
             let bytes = expected.unwrap_or(0);
             record(self.metrics(), &trail, status, now, bytes);
             if wanted {
-                log(self.access(), &trail, &line(Some(asked), &trail, &response), status, now, bytes, false);
+                log(self.access_log(), &trail, &line(Some(asked), self.route_name(&trail), &trail, &response), status, now, bytes);
             }
             return response;
         }
-        let line = wanted.then(|| Box::new(line(Some(asked), &trail, &response)));
+        let line = wanted.then(|| Box::new(line(Some(asked), self.route_name(&trail), &trail, &response)));
         let account = Account {
             metrics: Arc::clone(self.metrics()),
-            access: self.access().clone(),
+            access: self.access_log().clone(),
             clock: self.clock().clone(),
             trail,
             line,
@@ -214,52 +224,46 @@ impl Gateway {
 }
 
 fn record(metrics: &Metrics, trail: &Trail, status: u16, now: Moment, bytes: u64) {
-    metrics.served(trail.route, trail.outcome, status, now.since(trail.received), bytes);
+    metrics.served(trail.route.unwrap_or(NO_ROUTE), trail.outcome, status, now.since(trail.received), bytes);
     if let Some(reason) = trail.reason {
         metrics.reason(reason);
     }
 }
 
-fn line(asked: Option<&Asked>, trail: &Trail, response: &Response<Body>) -> Line {
+fn line(asked: Option<&Asked>, route: Arc<str>, trail: &Trail, response: &Response<Body>) -> Line {
     let cache_status = response.headers().get("cache-status").cloned();
-    let Some(asked) = asked else {
-        let nothing = Request::new(());
-        let client = trail.client.address.ip();
-        let method = nothing.method().clone();
-        return Line { method, host: String::new(), target: String::new(), agent: None, cache_status, client };
-    };
+    let field = |name: &str| asked.and_then(|asked| asked.headers.get(name).cloned());
     Line {
-        method: asked.method.clone(),
-        host: asked.host().to_owned(),
-        target: asked.path_and_query().to_owned(),
-        agent: asked.headers.get(http::header::USER_AGENT).cloned(),
+        method: asked.map(|asked| asked.method.clone()).unwrap_or_default(),
+        host: asked.map(|asked| asked.host().to_owned()).unwrap_or_default(),
+        target: asked.map(|asked| asked.path_and_query().to_owned()).unwrap_or_default(),
+        agent: field("user-agent"),
+        id: field("x-amz-cf-id").or_else(|| field("x-request-id")),
+        route,
         cache_status,
-        client: asked.client,
+        client: asked.map_or_else(|| trail.client.address.ip(), |asked| asked.client),
     }
 }
 
-fn log(access: &AccessLog, trail: &Trail, line: &Line, status: u16, now: Moment, bytes: u64, broken: bool) {
-    let text = |value: &Option<http::HeaderValue>| {
-        value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    let agent = text(&line.agent);
-    let cache_status = text(&line.cache_status);
+fn log(access: &AccessLog, trail: &Trail, line: &Line, status: u16, now: Moment, bytes: u64) {
+    let value = |value: &Option<http::HeaderValue>| value.clone().unwrap_or_else(|| http::HeaderValue::from_static(""));
+    let (agent, cache_status, id) = (value(&line.agent), value(&line.cache_status), value(&line.id));
     access.write(&AccessRecord {
-        at: trail.received,
+        time: now.wall,
         client: line.client,
         method: line.method.as_str(),
-        host: &line.host,
-        target: &line.target,
+        host: line.host.as_bytes(),
+        path: line.target.as_bytes(),
         status,
         bytes,
-        broken,
         duration: now.since(trail.received),
-        backend: trail.answered.map(|answered| answered.since(trail.received)),
         outcome: trail.outcome,
         reason: trail.reason,
-        trouble: trail.trouble.as_deref(),
-        route: trail.route,
-        cache_status: cache_status.as_deref(),
-        user_agent: agent.as_deref(),
+        trouble: trail.trouble.as_deref().unwrap_or_default(),
+        route: &line.route,
+        cache_status: cache_status.as_bytes(),
+        origin_duration: trail.answered.map(|answered| answered.since(trail.received)),
+        request_id: id.as_bytes(),
+        user_agent: agent.as_bytes(),
     });
 }

@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::policy::Rule;
 use crate::rfc::{Accepted, Coding, ResponseDirectives};
-use crate::store::{Entry, Store};
+use crate::store::{Entry, EntryParts, Store};
 
 /// What the gateway can encode, best first.
 pub const OFFERED: [Coding; 3] = [Coding::Br, Coding::Zstd, Coding::Gzip];
@@ -85,7 +85,7 @@ fn encode_and_keep(store: &Store, base: &Arc<Entry>, coding: Coding) -> Option<A
         headers.insert(header::ETAG, weak);
     }
     headers.remove(header::ACCEPT_RANGES);
-    let derived = Arc::new(base.derived(headers, body, coding));
+    let derived = Arc::new(Entry::new(EntryParts { headers, body, coding, ..base.parts() }));
     store.keep_encoded(base, Arc::clone(&derived));
     Some(derived)
 }

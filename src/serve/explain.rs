@@ -162,14 +162,8 @@ impl Gateway {
     /// Asks the backend as a fill would, and says what would be done with the answer. The answer is dropped.
     async fn ask(&self, journey: &Journey<'_>) -> Answered {
         let rule = journey.routed.rule;
-        let nothing = |error: String| Answered {
-            status: None,
-            kept: false,
-            reason: None,
-            lifetime: None,
-            lifetime_from: None,
-            error: Some(error),
-        };
+        let nothing =
+            |error: String| Answered { status: None, kept: false, reason: None, lifetime: None, lifetime_from: None, error: Some(error) };
         let Some(origin) = self.origin(&rule.origin) else { return nothing(String::from("no such origin")) };
         let outbound = match Outbound::fill(self.settings(), journey.asked, journey.routed, journey.forwarded) {
             Ok(outbound) => outbound,
@@ -179,7 +173,8 @@ impl Gateway {
             Ok(fetched) => fetched,
             Err(error) => return nothing(error.to_string()),
         };
-        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &rule.terms.targets);
+        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &rule.terms.targets)
+            .dated(fetched.received.wall);
         let status = Some(fetched.head.status.as_u16());
         match rfc::storability(&journey.asked.facts, &answer, &rule.terms) {
             Storability::Store(ground) => Answered {
@@ -237,10 +232,7 @@ impl Explanation {
             }
         }
         if let Some(stored) = &self.stored {
-            line(
-                "stored",
-                &format!("{}, {} bytes, born at {} ({})", stored.status, stored.bytes, stored.born, stored.standing),
-            );
+            line("stored", &format!("{}, {} bytes, born at {} ({})", stored.status, stored.bytes, stored.born, stored.standing));
             line("lifetime", &stored.arithmetic);
             line("tags", &stored.tags.join(" "));
         }

@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::StatusCode;
+use http::header::{self, HeaderMap};
 use http_body::Body as _;
 
 use super::encode;
@@ -19,9 +19,9 @@ use super::forward::Outbound;
 use super::growing::Growing;
 use super::shape::NEVER_STORED;
 use crate::clock::Clock;
-use crate::policy::{self, CacheKey, Policy, Rule};
+use crate::policy::{CacheKey, Policy, Rule, tags};
 use crate::rfc::{
-    self, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators, Vary,
+    self, Coding, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators, Vary,
     VaryKey,
 };
 use crate::store::{Born, Entry, EntryParts, Store};
@@ -55,6 +55,8 @@ pub struct Fill {
     pub validate: Option<Arc<Entry>>,
     /// What can be served if the backend answers with an error.
     pub fallback: Option<Arc<Entry>>,
+    /// The ledger's number just before the backend was asked, the last time.
+    pub born: Born,
     /// Where interim answers go.
     pub interim: Option<InterimSink>,
     /// How long it is remembered that an answer could not be shared.
@@ -88,8 +90,9 @@ impl Fill {
     }
 
     /// Sends the request. The ledger's number is noted first: what the backend says later is at least as new as that.
-    async fn ask(&self, leader: &Leader) -> Result<Fetched, FetchError> {
-        leader.sends(self.store.ledger().born());
+    async fn ask(&mut self, leader: &Leader) -> Result<Fetched, FetchError> {
+        self.born = self.store.ledger().born();
+        leader.sends(self.born);
         let validators = self.validate.as_ref().and_then(|entry| Validators::of(&entry.headers));
         let request = match validators {
             Some(validators) => self.outbound.clone().validating(&validators).empty(),
@@ -107,13 +110,15 @@ impl Fill {
             return None;
         }
         let age = fresh.remove(header::AGE);
+        // Without a new Date the old one would make what was just confirmed look old.
+        fresh.entry(header::DATE).or_insert_with(|| rfc::format_http_date(fetched.received.wall));
         let mut headers = rfc::merge(&stored.headers, &fresh);
         // Age counts for the arithmetic, but is not stored.
         if let Some(age) = age {
             headers.insert(header::AGE, age);
         }
         let terms = &self.rule().terms;
-        let answer = ResponseFacts::read(stored.status, &headers, &terms.targets);
+        let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
         let Storability::Store(ground) = rfc::storability(&self.facts, &answer, terms) else { return None };
         headers.remove(header::AGE);
         let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
@@ -121,9 +126,8 @@ impl Fill {
             Vary::None => stored.vary.clone(),
             vary => VaryKey::of(&vary, &self.request),
         };
-        Some(Arc::new(
-            self.entry(stored.status, headers, vary, facts, stored.compressible).with_body(stored.body.clone()),
-        ))
+        let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
+        Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
 
     /// Decides about a whole answer.
@@ -133,7 +137,8 @@ impl Fill {
             return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
         }
         let terms = self.terms(&fetched.head.headers);
-        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets);
+        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
+            .dated(fetched.received.wall);
         match self.keepable(&answer, &terms, &fetched) {
             Ok(ground) => self.keep(leader, fetched, &answer, &ground, &terms).await,
             Err(reason) => {
@@ -196,7 +201,14 @@ impl Fill {
     }
 
     /// Keeps the answer while it streams.
-    async fn keep(self, leader: Leader, fetched: Fetched, answer: &ResponseFacts, ground: &Ground, terms: &Terms) {
+    async fn keep(
+        self,
+        leader: Leader,
+        fetched: Fetched,
+        answer: &ResponseFacts,
+        ground: &Ground,
+        terms: &Terms,
+    ) {
         let Fetched { head, body, sent, received, .. } = fetched;
         let mut headers = head.headers;
         rfc::strip_hop_by_hop_response(&mut headers);
@@ -212,11 +224,7 @@ impl Fill {
             encode::vary_on_coding(&mut headers);
         }
         let facts = StoredFacts::new(answer, ground, terms, sent, received);
-        let born = leader.flight().born();
-        let mut entry = self.entry(head.status, headers, vary, facts, compressible);
-        if let Some(born) = born {
-            entry.born = born;
-        }
+        let entry = Entry::new(self.parts(head.status, headers, vary, facts, compressible));
         let growing = Growing::new(body.exact_length());
         let draft = Arc::new(Draft { head: Arc::new(entry), body: growing });
         leader.streams(Arc::clone(&draft));
@@ -263,7 +271,7 @@ impl Fill {
             return leader.keeps_nothing(Reason::TooLarge);
         }
         let whole = whole(&draft.body, last.as_ref());
-        let entry = Arc::new(draft.head.as_ref().clone().with_body(whole));
+        let entry = Arc::new(Entry::new(EntryParts { body: whole, ..draft.head.parts() }));
         let _ = self.store.keep(Arc::clone(&entry));
         if let Some(last) = last {
             draft.body.append(last);
@@ -280,22 +288,32 @@ impl Fill {
         draft.body.release();
     }
 
-    fn entry(
+    /// What an entry is made of, but for its body.
+    fn parts(
         &self,
         status: StatusCode,
         headers: HeaderMap,
         vary: VaryKey,
         facts: StoredFacts,
         compressible: bool,
-    ) -> Entry {
+    ) -> EntryParts {
         let mut tags = self.tags.clone();
-        tags.extend(rfc::cache_tags(&headers).iter().map(|name| policy::named_tag(name)));
-        tags.extend(rfc::groups(&headers).iter().map(|name| policy::group_tag(&self.host, name)));
+        tags.extend(rfc::cache_tags(&headers).iter().map(|name| tags::named_tag(name)));
+        tags.extend(rfc::groups(&headers).iter().map(|name| tags::group_tag(&self.host, name)));
         tags.sort_unstable();
         tags.dedup();
-        let born = self.store.ledger().born();
-        let key = self.key.clone();
-        Entry::new(EntryParts { key, vary, status, headers, body: Bytes::new(), facts, tags, born, compressible })
+        EntryParts {
+            key: self.key.clone(),
+            vary,
+            status,
+            coding: Coding::of(&headers).unwrap_or(Coding::Identity),
+            headers,
+            body: Bytes::new(),
+            facts,
+            tags: tags.into_iter().map(Arc::from).collect(),
+            born: self.born,
+            compressible,
+        }
     }
 
     fn rule(&self) -> &Rule {

@@ -33,13 +33,8 @@ pub struct Outbound {
 
 impl Outbound {
     /// A request whose answer is to be kept.
-    pub fn fill(
-        settings: &GatewaySettings,
-        asked: &Asked,
-        routed: &Routed<'_>,
-        forwarded: &str,
-    ) -> Result<Self, Reason> {
-        let mut out = Self::new(settings, asked, routed, forwarded)?;
+    pub fn fill(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+        let mut out = Self::new(settings, asked, forwarded)?;
         rfc::strip_conditionals(&mut out.headers);
         for name in UNKEYED_DANGERS {
             if !routed.rule.keys_header(&name) {
@@ -55,18 +50,13 @@ impl Outbound {
     }
 
     /// A request of one client, whose answer goes to it alone.
-    pub fn pass(
-        settings: &GatewaySettings,
-        asked: &Asked,
-        routed: &Routed<'_>,
-        forwarded: &str,
-    ) -> Result<Self, Reason> {
-        let mut out = Self::new(settings, asked, routed, forwarded)?;
+    pub fn pass(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+        let mut out = Self::new(settings, asked, forwarded)?;
         routed.rule.edit_request(&mut out.headers, &asked.target(), &routed.captures);
         Ok(out)
     }
 
-    fn new(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+    fn new(settings: &GatewaySettings, asked: &Asked, forwarded: &str) -> Result<Self, Reason> {
         let target = PathAndQuery::try_from(forwarded).map_err(|_| Reason::BadTarget)?;
         let mut headers = asked.headers.clone();
         for name in NEVER_FORWARDED {

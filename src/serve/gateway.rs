@@ -142,7 +142,8 @@ impl Gateway {
         &self.shared.limits
     }
 
-    pub(super) fn access(&self) -> &AccessLog {
+    /// Where requests are logged.
+    pub fn access_log(&self) -> &AccessLog {
         &self.shared.access
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderName, Response};
 
 use super::account::Trail;
 use super::body::{Body, Source};
@@ -13,8 +13,8 @@ use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
 use super::shape::{self, Occasion};
 use super::{Gateway, Journey, encode};
-use crate::policy::{self, CacheKey, KeyBuf};
-use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, VaryKey};
+use crate::policy::{CacheKey, KeyBuf, tags};
+use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
 use crate::store::{Born, Entry, Standing};
 use crate::upstream::FetchError;
 
@@ -51,7 +51,7 @@ impl Gateway {
                 break;
             }
             let class = Class::of(&journey.asked.facts);
-            let variant = VaryKey::of_names(&names, &journey.asked.headers).to_bytes();
+            let variant = variant(&names, journey);
             let flight_key = FlightKey { key: key.clone(), class, variant };
             let gets = match self.flights().board(&flight_key, not_before) {
                 Boarding::Leads(leader) => match self.landed_meanwhile(journey, &key) {
@@ -84,7 +84,7 @@ impl Gateway {
     pub(super) fn refresh(&self, journey: &Journey<'_>, key: &KeyBuf, entry: &Arc<Entry>) {
         let key = key.to_key();
         let names: Vec<_> = entry.vary.names().cloned().collect();
-        let variant = VaryKey::of_names(&names, &journey.asked.headers).to_bytes();
+        let variant = variant(&names, journey);
         let flight_key = FlightKey { key: key.clone(), class: Class::of(&journey.asked.facts), variant };
         let Boarding::Leads(leader) = self.flights().board(&flight_key, None) else { return };
         let fetch = Fetch {
@@ -144,7 +144,7 @@ impl Gateway {
         trail: &mut Trail,
         fetch: &Fetch,
         flight: &Arc<Flight>,
-        names: &mut Vec<http::HeaderName>,
+        names: &mut Vec<HeaderName>,
     ) -> Gets {
         let Some(_seat) = flight.seat(self.settings().max_waiters) else {
             return Gets::Answer(self.failed(journey, trail, Reason::TooManyRequests));
@@ -266,15 +266,9 @@ impl Gateway {
         let Journey { asked, routed, forwarded, .. } = journey;
         let rule = routed.rule;
         let origin = self.origin(&rule.origin).ok_or(Reason::BackendRefused)?;
-        let mut tags = Vec::new();
-        rule.tags(&asked.target(), &routed.captures, &asked.headers, &mut tags);
-        for host in [None, Some(asked.host())] {
-            tags.push(policy::url_tag(host, asked.path_and_query()));
-            if *forwarded != asked.path_and_query() {
-                tags.push(policy::url_tag(host, forwarded));
-            }
-        }
-        policy::prefix_tags(asked.host(), asked.path(), &mut tags);
+        let mut names = Vec::new();
+        rule.tags(&asked.target(), &routed.captures, &asked.headers, &mut names);
+        tags::request_tags(asked.host(), forwarded, asked.path(), &mut names);
         Ok(Fill {
             store: Arc::clone(self.store()),
             origin: Arc::clone(origin),
@@ -286,9 +280,10 @@ impl Gateway {
             request: asked.headers.clone(),
             facts: asked.facts.clone(),
             host: asked.host().to_owned(),
-            tags,
+            tags: names,
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
+            born: journey.arrival,
             interim: journey.interim.clone(),
             uncacheable_for: UNCACHEABLE_FOR,
         })
@@ -312,6 +307,15 @@ impl Gateway {
     }
 }
 
+/// The values of the request's fields that are known to select a variant.
+fn variant(names: &[HeaderName], journey: &Journey<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if !names.is_empty() {
+        VaryKey::of(&Vary::Fields(names.into()), &journey.asked.headers).write_to(&mut bytes);
+    }
+    bytes
+}
+
 /// Waits for a stage that can be acted upon; `None` when patience ran out first.
 async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Option<Stage> {
     let ready = |stage: &Stage| match stage {
@@ -333,3 +337,4 @@ fn wants_whole(journey: &Journey<'_>) -> bool {
 fn same_body(stored: &Entry, entry: &Entry) -> bool {
     stored.body.as_ptr() == entry.body.as_ptr() && stored.body.len() == entry.body.len() && !stored.body.is_empty()
 }
+

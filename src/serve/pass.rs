@@ -13,14 +13,12 @@ use http::{Method, Response, StatusCode};
 use super::account::Trail;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
-use super::shape::{self, Occasion};
+use super::shape;
 use super::{Gateway, Journey, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf};
-use crate::rfc::{
-    self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
-};
-use crate::store::{Entry, Found};
+use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts};
+use crate::store::{Born, Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
@@ -49,7 +47,8 @@ impl Gateway {
                 if rfc::invalidates(&journey.asked.method, fetched.head.status) {
                     self.invalidate(journey, &fetched.head.headers).await;
                 }
-                let forward = if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
+                let forward =
+                    if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
                 self.through(journey, trail, fetched, Some(forward), reason)
             }
             Err(error) => {
@@ -172,12 +171,16 @@ impl Gateway {
         if *forwarded != asked.path_and_query() {
             targets.push((*forwarded).to_owned());
         }
-        let urls =
-            targets.into_iter().map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
-        let groups =
-            rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.to_owned(), name });
-        let changes: Vec<Change> =
-            urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
+        let urls = targets
+            .into_iter()
+            .map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
+        let groups = rfc::group_invalidation(answer)
+            .into_iter()
+            .map(|name| Selector::Group { host: host.to_owned(), name });
+        let changes: Vec<Change> = urls
+            .chain(groups)
+            .map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method))
+            .collect();
         if let Err(error) = self.bus().publish(&changes, self.clock().now()).await {
             tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
         }
@@ -189,7 +192,7 @@ impl Gateway {
         key: &CacheKey,
         stored: &Arc<Entry>,
         fetched: &Fetched,
-        born: crate::store::Born,
+        born: Born,
     ) {
         let mut fresh = fetched.head.headers.clone();
         rfc::strip_hop_by_hop_response(&mut fresh);
@@ -199,11 +202,12 @@ impl Gateway {
             HeadEffect::Update => {
                 let terms = &journey.routed.rule.terms;
                 let mut headers = rfc::merge(&stored.headers, &fresh);
-                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets);
+                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
                 if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
                     headers.remove(header::AGE);
                     let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-                    let _ = self.store().keep(Arc::new(stored.updated(headers, facts, born)));
+                    let parts = EntryParts { headers, facts, born, ..stored.parts() };
+                    let _ = self.store().keep(Arc::new(Entry::new(parts)));
                 }
             }
         }
@@ -222,7 +226,8 @@ impl Gateway {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return response;
         }
-        let selector = Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
+        let selector =
+            Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
         let change = Change::new(selector, Purge::Hard, ChangeSource::Method);
         match self.bus().publish(&[change], self.clock().now()).await {
             Ok(receipt) => respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number })),

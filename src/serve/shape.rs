@@ -4,6 +4,8 @@
 //! Cache-Status, Via, and what the CDN is told.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -40,7 +42,7 @@ pub fn shape(occasion: Occasion<'_>, entry: &Entry, source: Source, status: Cach
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.headers_mut() = rfc::not_modified_headers(&entry.headers);
         response
-    } else if let Some(parts) = parts(asked, entry, &source) {
+    } else if let Some(parts) = parts(asked, entry, &source, now) {
         parts
     } else {
         whole(asked, entry, source)
@@ -86,7 +88,7 @@ fn whole(asked: &Asked, entry: &Entry, source: Source) -> Response<Body> {
 }
 
 /// The parts that were asked for, if this answer can be given in parts (RFC 9110 §14.2).
-fn parts(asked: &Asked, entry: &Entry, source: &Source) -> Option<Response<Body>> {
+fn parts(asked: &Asked, entry: &Entry, source: &Source, now: Moment) -> Option<Response<Body>> {
     let Source::Whole(whole) = source else { return None };
     if !asked.facts.range || asked.method != Method::GET || entry.status != StatusCode::OK {
         return None;
@@ -116,14 +118,21 @@ fn parts(asked: &Asked, entry: &Entry, source: &Source) -> Option<Response<Body>
                 let slice = whole.slice(part.start as usize..part.end as usize);
                 *response.body_mut() = Body::from(slice);
             } else {
-                let multipart = Multipart::new(whole, &parts, entry.headers.get(header::CONTENT_TYPE));
+                let kind = entry.headers.get(header::CONTENT_TYPE);
+                let multipart = Multipart::new(boundary_seed(now), kind, whole, &parts);
                 response.headers_mut().insert(header::CONTENT_TYPE, multipart.content_type());
-                let pieces: VecDeque<_> = multipart.into_pieces().into();
+                let pieces: VecDeque<_> = multipart.into_chunks().into();
                 *response.body_mut() = Body::from(Source::Pieces(pieces));
             }
         }
     }
     Some(response)
+}
+
+/// Something that whoever wrote the body could not know: the process's own secret and the time.
+fn boundary_seed(now: Moment) -> u64 {
+    static SECRET: OnceLock<foldhash::quality::RandomState> = OnceLock::new();
+    SECRET.get_or_init(Default::default).hash_one(now.mono)
 }
 
 /// Sets how long the cache in front may keep the answer. It subtracts Age from what it is told, so Age is added.

@@ -7,7 +7,7 @@
 //! connection's read buffer, and one of them would keep all of it alive. So an entry copies them, all into one
 //! allocation, and [`Entry::weight`] counts what is really held.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
@@ -53,6 +53,8 @@ pub struct EntryParts {
     pub born: Born,
     /// How the body is coded.
     pub coding: Coding,
+    /// Whether the body is worth encoding for those who accept it.
+    pub compressible: bool,
 }
 
 /// A stored answer. Immutable; shared by all who are being served it.
@@ -78,19 +80,37 @@ pub struct Entry {
     pub born: Born,
     /// How the body is coded.
     pub coding: Coding,
+    /// Whether the body is worth encoding for those who accept it.
+    pub compressible: bool,
     /// The ledger's generation at which it was last found valid; zero: never asked.
     checked: AtomicU64,
     /// The same answer in the codings that were asked for, in the order of [`DERIVED`].
     derived: [OnceLock<Arc<Entry>>; DERIVED.len()],
+    /// A bit for each coding of [`DERIVED`] that somebody has begun to make.
+    encoding: AtomicU8,
 }
 
 impl Entry {
     /// An entry of `parts`. Copies the field values, so that nothing of the network's buffers stays alive.
     pub fn new(parts: EntryParts) -> Self {
-        let EntryParts { key, vary, status, headers, body, facts, tags, born, coding } = parts;
+        let EntryParts { key, vary, status, headers, body, facts, tags, born, coding, compressible } = parts;
         let marks = tags.iter().map(|tag| hash_tag(tag)).collect();
-        let (checked, derived) = (AtomicU64::new(0), Default::default());
-        Self { key, vary, status, headers: pack(&headers), body, facts, tags, marks, born, coding, checked, derived }
+        Self {
+            key,
+            vary,
+            status,
+            headers: pack(&headers),
+            body,
+            facts,
+            tags,
+            marks,
+            born,
+            coding,
+            compressible,
+            checked: AtomicU64::new(0),
+            derived: Default::default(),
+            encoding: AtomicU8::new(0),
+        }
     }
 
     /// What this entry is made of, to make the next one from: after a 304, or in another coding.
@@ -105,7 +125,15 @@ impl Entry {
             tags: self.tags.clone(),
             born: self.born,
             coding: self.coding,
+            compressible: self.compressible,
         }
+    }
+
+    /// Claims the work of encoding the body in `coding`. True for the first who asks.
+    pub fn begin_encoding(&self, coding: Coding) -> bool {
+        let Some(slot) = slot(coding) else { return false };
+        let bit = 1 << slot;
+        self.encoding.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     /// Bytes of memory it holds, its overhead in the store included, its body in other codings not.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
@@ -24,22 +25,36 @@ pub(super) struct Memory {
     capacity: u64,
     /// Bytes put in since the last eviction that was waited for.
     unsettled: AtomicU64,
+    /// Shelves that had to make room.
+    evictions: Arc<AtomicU64>,
 }
 
 impl Memory {
     /// A map that holds `capacity` bytes.
     pub(super) fn new(capacity: u64) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&evictions);
         let map = Cache::builder()
             .name("memory")
             .max_capacity(capacity)
             .weigher(|_: &CacheKey, shelf: &Arc<Shelf>| shelf.weight())
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { map, capacity, unsettled: AtomicU64::new(0) }
+        Self { map, capacity, unsettled: AtomicU64::new(0), evictions }
     }
 
     /// The ceiling, in bytes.
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// Shelves that had to make room, since the start.
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
     }
 
     /// What is known of `key`.

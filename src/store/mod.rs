@@ -230,6 +230,21 @@ impl Store {
         list
     }
 
+    /// The largest body that is stored, in bytes.
+    pub fn max_object(&self) -> u64 {
+        self.max_object
+    }
+
+    /// The ceiling, in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.memory.capacity()
+    }
+
+    /// Resources that had to make room, since the start.
+    pub fn evictions(&self) -> u64 {
+        self.memory.evictions()
+    }
+
     /// Bytes held.
     pub fn weight(&self) -> u64 {
         self.memory.weight()

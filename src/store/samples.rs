@@ -62,6 +62,7 @@ pub(crate) fn parts(path: &str, number: u64) -> EntryParts {
         tags: [Arc::from(format!("url:{path}")), Arc::from("tag:x")].into(),
         born: born(number),
         coding: Coding::Identity,
+        compressible: false,
     }
 }
 

@@ -38,6 +38,8 @@ pub struct AccessRecord<'a> {
     pub outcome: Outcome,
     /// Why it could not do more.
     pub reason: Option<Reason>,
+    /// What went wrong behind, for people; empty if nothing did.
+    pub trouble: &'a str,
     /// The route's name; empty if it never got that far.
     pub route: &'a str,
     /// The answer's Cache-Status.
@@ -174,6 +176,7 @@ fn json_line(record: &AccessRecord<'_>, redacted: &[String]) -> Vec<u8> {
     }
     line.member("route", record.route.as_bytes(), budget::ROUTE);
     line.member("cache_status", record.cache_status, budget::CACHE_STATUS);
+    line.member("trouble", record.trouble.as_bytes(), budget::CACHE_STATUS);
     if let Some(duration) = record.origin_duration {
         line.push(format_args!(",\"origin_duration_us\":{}", duration.as_micros()));
     }
@@ -224,6 +227,7 @@ mod tests {
             reason: None,
             route: "users",
             cache_status: b"forebay; hit; ttl=37; detail=memory",
+            trouble: "",
             origin_duration: None,
             request_id: b"",
             user_agent: b"curl/8",
@@ -249,6 +253,7 @@ mod tests {
         let missed = AccessRecord {
             outcome: Outcome::Miss,
             reason: Some(Reason::Stale),
+            trouble: "",
             origin_duration: Some(Duration::from_millis(70)),
             request_id: b"r-1",
             ..record()
@@ -298,6 +303,7 @@ mod tests {
                 user_agent: bytes,
                 bytes: u64::MAX,
                 duration: Duration::MAX,
+                trouble: "x",
                 origin_duration: Some(Duration::MAX),
                 reason: Some(Reason::KnownUncacheable),
                 client: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),

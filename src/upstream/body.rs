@@ -77,6 +77,12 @@ impl InBody {
         self.length
     }
 
+    /// Waits between pieces for as long as it takes: for streams that are silent by nature.
+    pub fn wait_for_ever(&mut self) {
+        self.patience = Duration::MAX;
+        self.alarm = None;
+    }
+
     /// Gives everything back as soon as the last byte is out, and not only when somebody asks for one more.
     fn end_early(&mut self) {
         if self.end == End::NotYet && self.source.is_end_stream() && self.remaining.unwrap_or(0) == 0 {

@@ -33,6 +33,8 @@ pub enum FetchErrorKind {
     Truncated,
     /// The answer breaks the protocol or a limit.
     BadResponse,
+    /// The answer is an error, and a stored one is at hand to stand in for it.
+    ErrorStatus,
     /// The request cannot be written in the backend's protocol: its Host is no authority, for example.
     BadRequest,
     /// The body of the request failed: the client's doing.
@@ -56,6 +58,7 @@ impl FetchErrorKind {
             FetchErrorKind::Closed => "closed",
             FetchErrorKind::Truncated => "truncated",
             FetchErrorKind::BadResponse => "bad-response",
+            FetchErrorKind::ErrorStatus => "error-status",
             FetchErrorKind::BadRequest => "bad-request",
             FetchErrorKind::RequestBody => "request-body",
             FetchErrorKind::Saturated => "saturated",
@@ -78,7 +81,9 @@ impl FetchError {
             FetchErrorKind::ConnectTimeout | FetchErrorKind::FirstByteTimeout | FetchErrorKind::IdleTimeout => {
                 Reason::BackendTimeout
             }
-            FetchErrorKind::Closed | FetchErrorKind::BadResponse => Reason::BackendBroken,
+            FetchErrorKind::Closed | FetchErrorKind::BadResponse | FetchErrorKind::ErrorStatus => {
+                Reason::BackendBroken
+            },
             FetchErrorKind::Truncated => Reason::Truncated,
             FetchErrorKind::Saturated => Reason::BackendSaturated,
             FetchErrorKind::BreakerOpen => Reason::BreakerOpen,
@@ -103,6 +108,7 @@ impl FetchError {
             FetchErrorKind::IdleTimeout
             | FetchErrorKind::Truncated
             | FetchErrorKind::BadResponse
+            | FetchErrorKind::ErrorStatus
             | FetchErrorKind::BadRequest
             | FetchErrorKind::RequestBody => false,
         }
@@ -117,7 +123,8 @@ impl FetchError {
             | FetchErrorKind::IdleTimeout
             | FetchErrorKind::Closed
             | FetchErrorKind::Truncated
-            | FetchErrorKind::BadResponse => true,
+            | FetchErrorKind::BadResponse
+            | FetchErrorKind::ErrorStatus => true,
             FetchErrorKind::BadRequest
             | FetchErrorKind::RequestBody
             | FetchErrorKind::Saturated

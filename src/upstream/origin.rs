@@ -68,6 +68,18 @@ pub struct OriginState {
     pub retries: u64,
 }
 
+impl OriginState {
+    /// Whether at least one endpoint is worth asking.
+    pub fn is_healthy(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.healthy && endpoint.breaker == BreakerState::Admitting)
+    }
+
+    /// Whether every endpoint is being left alone.
+    pub fn is_refusing(&self) -> bool {
+        self.endpoints.iter().all(|endpoint| endpoint.breaker == BreakerState::Refusing)
+    }
+}
+
 /// How one endpoint is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointState {
@@ -99,6 +111,11 @@ impl Origin {
             transport,
             clock,
         })
+    }
+
+    /// The name that routes know it by.
+    pub fn name(&self) -> &str {
+        &self.settings.name
     }
 
     /// What was asked for when it was made.

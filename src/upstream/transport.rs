@@ -8,7 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use tower::Service as _;
 use tower::util::BoxCloneSyncService;
 
@@ -76,6 +78,22 @@ impl HyperTransport {
 }
 
 impl Transport {
+    /// A backend in this process: any tower service of HTTP requests.
+    pub fn service<S, B>(service: S) -> Self
+    where
+        S: tower::Service<Request<OutBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let service = tower::ServiceBuilder::new()
+            .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .map_err(Into::into)
+            .service(service);
+        Self::Service(BoxCloneSyncService::new(service))
+    }
+
     /// Something to send one request on.
     pub(super) async fn connect(&self, index: usize, endpoint: &Endpoint, fresh: bool) -> Result<Channel, FetchError> {
         match self {
