@@ -120,7 +120,7 @@ fn tables_are_tables_and_lists_are_lists() {
 #[test]
 fn a_value_outside_its_bounds_is_refused_with_the_bounds() {
     check(&[
-        ("[memory]\ncapacity = 0", &["2:12 must be from 1MiB to 1048576GiB"]),
+        ("[memory]\ncapacity = 0", &["2:12 must be from 1MiB to 1024TiB"]),
         ("[memory]\nmax_variants = -1", &["2:16 must be from 1 to 10000"]),
         ("[memory]\nmax_variants = 99999999999999999999", &["2:16 must be from 1 to 10000"]),
         ("[listen]\nhead_timeout = \"0s\"", &["2:16 must be from 10ms to 1h"]),
@@ -193,6 +193,35 @@ fn the_parts_must_fit_together() {
         (
             "[[route]]\nname = \"a\"\npath = \"/a\"\n[[route]]\nname = \"a\"\npath = \"/b\"",
             &["5:8 `a` is already the name of route 1"],
+        ),
+    ]);
+}
+
+#[test]
+fn what_the_policy_finds_has_its_place_in_the_file() {
+    check(&[
+        (
+            "[[route]]\nname = \"a\"\npath = \"/a/{x}\"\n[[route]]\nname = \"b\"\npath = \"/a/{y}\"",
+            &["6:8 the route can never match: `a` takes all of its requests \
+                 (add a condition, or a higher `priority`, or remove it)"],
+        ),
+        (
+            "[[route]]\npath = \"/users/{userId}\"\ntags = [\"user:{userid}\"]\nttl = \"1s\"\nkey.cookies = \"a=b\"",
+            &[
+                "3:8 `{userid}` names nothing that is known here \
+                 (known are `{userId}`, `{query.NAME}`, `{header.NAME}`, `{host}`, `{path}`)",
+                "5:15 `a=b` is no name of a cookie (a name without spaces, `=` and `;`)",
+            ],
+        ),
+        // Said once for the defaults, not again for each route that inherits them.
+        (
+            "[defaults]\nttl = \"1h\"\nmax_ttl = \"1m\"\n[[route]]\npath = \"/a\"\n[[route]]\npath = \"/b\"",
+            &["2:7 `ttl` is above `max_ttl`, which cuts it (raise `max_ttl`)"],
+        ),
+        // A route with errors shadows nobody.
+        (
+            "[[route]]\nname = \"a\"\npath = \"/a\"\nmethod = \"get\"\n[[route]]\nname = \"b\"\npath = \"/a\"",
+            &["4:10 methods are case-sensitive (write \"GET\")"],
         ),
     ]);
 }

@@ -268,6 +268,8 @@ pub(super) fn parse_size(written: &str) -> Read<u64> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
+        "TB" => 1000 * 1000 * 1000 * 1000,
+        "TiB" => 1 << 40,
         _ => return Err(wrong()),
     };
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes)).ok_or_else(wrong)
@@ -275,7 +277,7 @@ pub(super) fn parse_size(written: &str) -> Read<u64> {
 
 /// A size as it would be written in the file.
 pub(super) fn format_size(bytes: u64) -> String {
-    for (unit, size) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+    for (unit, size) in [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes >= size && bytes.is_multiple_of(size) {
             return format!("{}{unit}", bytes / size);
         }
@@ -355,5 +357,97 @@ fn within<T: PartialOrd>(value: Option<T>, bounds: &RangeInclusive<T>, show: imp
     match value {
         Some(value) if bounds.contains(&value) => Ok(value),
         _ => Err(Wrong::new(format!("must be from {} to {}", show(bounds.start()), show(bounds.end())))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: PartialEq + std::fmt::Debug>(parse: impl Fn(&str) -> Read<T>, rows: &[(&str, Option<T>)]) {
+        for (written, expected) in rows {
+            assert_eq!(parse(written).ok().as_ref(), expected.as_ref(), "{written:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        let ms = |milliseconds| Some(Duration::from_millis(milliseconds));
+        check(
+            parse_duration,
+            &[
+                ("250ms", ms(250)),
+                ("30s", ms(30_000)),
+                ("5m", ms(300_000)),
+                ("1h30m", ms(5_400_000)),
+                ("1d", ms(86_400_000)),
+                ("2w", ms(1_209_600_000)),
+                ("0", ms(0)),
+                ("0s", ms(0)),
+                ("", None),
+                ("30", None),
+                ("s", None),
+                ("1.5s", None),
+                ("-1s", None),
+                ("1 s", None),
+                ("30S", None),
+                ("1h30", None),
+                ("99999999999999999999s", None),
+                ("18446744073709551615w", None),
+                ("18446744073709551615ms18446744073709551615ms", Some(Duration::from_millis(u64::MAX) * 2)),
+            ],
+        );
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        for written in ["0s", "250ms", "1m30s", "1h", "3650d", "1d1h1m1s1ms"] {
+            assert_eq!(parse_duration(written).map(format_duration), Ok(written.to_owned()));
+        }
+    }
+
+    #[test]
+    fn sizes_tell_powers_of_1000_from_powers_of_1024() {
+        check(
+            parse_size,
+            &[
+                ("1024", Some(1024)),
+                ("8MB", Some(8_000_000)),
+                ("8MiB", Some(8 << 20)),
+                ("8 MiB", Some(8 << 20)),
+                ("1kB", Some(1000)),
+                ("1KB", Some(1000)),
+                ("0", Some(0)),
+                ("", None),
+                ("8M", None),
+                ("8mb", None),
+                ("MiB", None),
+                ("1.5GiB", None),
+                ("99999999999GiB", None),
+            ],
+        );
+        for written in ["1023", "1KiB", "512MiB", "1024TiB"] {
+            assert_eq!(parse_size(written).map(format_size), Ok(written.to_owned()));
+        }
+    }
+
+    #[test]
+    fn statuses_are_one_a_class_or_a_range() {
+        let range = |first, last| Some(StatusRange { first, last });
+        check(
+            parse_statuses,
+            &[
+                ("404", range(404, 404)),
+                ("5xx", range(500, 599)),
+                ("200-299", range(200, 299)),
+                ("200 - 299", range(200, 299)),
+                ("1xx", None),
+                ("6xx", None),
+                ("99", None),
+                ("299-200", None),
+                ("xx", None),
+                ("4x4", None),
+            ],
+        );
     }
 }
