@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Mutex as Turn;
 
 use super::Change;
+use crate::clock::Moment;
 use crate::fleet::{Epoch, Fleet, Trimmed};
-use crate::rfc::Moment;
 use crate::store::{Applied, Grade, Ledger, Record};
 
 /// Appends changes to the fleet's log, and applies the log to this node's ledger.
@@ -27,7 +27,7 @@ use crate::store::{Applied, Grade, Ledger, Record};
 pub struct Bus {
     fleet: Fleet,
     ledger: Arc<Ledger>,
-    /// Whoever holds it applies; so records are applied in order, each once.
+    /// Whoever holds it applies; so every record is applied and noted once, in order.
     turn: Turn<()>,
     trail: Mutex<VecDeque<AuditLine>>,
     lost: AtomicU64,
@@ -166,11 +166,8 @@ impl Bus {
 
     fn apply(&self, number: u64, bytes: &[u8]) {
         let record = Record::decode(bytes);
-        let applied = self.ledger.apply(number, &record);
-        self.count(applied);
-        if applied != Applied::Already {
-            self.note(number, record);
-        }
+        self.count(self.ledger.apply(number, &record));
+        self.note(number, record);
     }
 
     fn count(&self, applied: Applied) {
@@ -351,7 +348,7 @@ mod tests {
         assert_eq!(there.lost(), 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn many_publishers_at_once_lose_nothing() {
         let log = InProcess::new();
         let (bus, ledger) = node(&log);

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use super::samples::{at, born, epoch, key, ledger, parts, record, vary};
 use super::*;
 use crate::policy::tags::hash_tag;
+use crate::rfc::{Vary, VaryKey};
 
 fn store() -> Store {
     Store::new(MemorySettings::default(), ledger())
@@ -25,6 +26,38 @@ fn what_is_too_large_is_turned_away() {
     assert_eq!(store.keep(sized(9_500)), Err(Reason::NotAdmitted));
     assert_eq!(store.keep(sized(5_000)), Ok(()));
     assert!(serves(&store, "/a"));
+}
+
+#[test]
+fn writers_wait_for_eviction_before_much_is_too_much() {
+    let capacity = 1_000_000;
+    let store = Store::new(MemorySettings { capacity, ..MemorySettings::default() }, ledger());
+    for number in 0..60 {
+        let sized = EntryParts { body: vec![0; 100_000].into(), ..parts(&format!("/{number}"), 0) };
+        store.keep(Arc::new(Entry::new(sized))).expect("kept");
+        let held: u64 = store.memory.shelves().map(|shelf| u64::from(shelf.weight())).sum();
+        assert!(held <= capacity + capacity / 64, "{held} after {number}");
+    }
+}
+
+#[test]
+fn fills_of_one_resource_from_many_threads_do_not_undo_each_other() {
+    let store = Store::new(MemorySettings { max_variants: 200, ..MemorySettings::default() }, ledger());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..50 {
+                    let language = http::HeaderValue::from(thread * 50 + number);
+                    let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language)]);
+                    let vary = Vary::Fields([http::header::ACCEPT_LANGUAGE].into());
+                    let varied = EntryParts { vary: VaryKey::of(&vary, &request), ..parts("/a", 0) };
+                    store.keep(Arc::new(Entry::new(varied))).expect("kept");
+                }
+            });
+        }
+    });
+    assert_eq!(store.list(&Filter::default(), 999).len(), 200);
 }
 
 #[test]
