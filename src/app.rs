@@ -118,12 +118,7 @@ impl App {
     }
 
     /// The same with backends and a fleet of the caller's: for tests, and for those who embed it.
-    pub fn assemble(
-        config: Config,
-        clock: Clock,
-        origins: Vec<Arc<Origin>>,
-        fleet: Fleet,
-    ) -> Result<Self, AppError> {
+    pub fn assemble(config: Config, clock: Clock, origins: Vec<Arc<Origin>>, fleet: Fleet) -> Result<Self, AppError> {
         let Config { listen, admin, origins: entries, memory, policy, gateway, log, warnings: _ } = config;
         let demo = entries.iter().any(|entry| matches!(entry.kind, OriginKind::Demo));
         let redacted = policy.sensitive_query.clone();
@@ -175,7 +170,7 @@ impl Bound {
 
     /// Says on standard output where it listens, and what to try.
     pub fn announce(&self) {
-                for address in self.addresses() {
+        for address in self.addresses() {
             println!("forebay listens on {address}");
         }
         if let Some(address) = self.admin_address() {
@@ -185,7 +180,9 @@ impl Bound {
         if let (true, Some(data), Some(admin)) = (demo, self.addresses().first(), self.admin_address()) {
             println!("\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n");
             println!("  curl -i http://{data}/api/users/user-1");
-            println!("  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'");
+            println!(
+                "  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'"
+            );
             println!("  curl 'http://{admin}/v1/explain?url=/api/users/user-1'\n");
         }
     }
@@ -282,7 +279,12 @@ fn background(gateway: &Gateway, ended: &CancellationToken) {
 }
 
 fn admin_listen(address: SocketAddr) -> ListenSettings {
-    ListenSettings { http: Some(address), max_connections: 256, grace: Duration::from_secs(1), ..ListenSettings::default() }
+    ListenSettings {
+        http: Some(address),
+        max_connections: 256,
+        grace: Duration::from_secs(1),
+        ..ListenSettings::default()
+    }
 }
 
 #[cfg(unix)]

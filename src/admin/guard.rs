@@ -88,7 +88,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(token.map(Secret::new).as_ref(), &request.body(()).unwrap()).map_or_else(|refused| refused.0.as_u16(), |()| 200)
+        check(token.map(Secret::new).as_ref(), &request.body(()).unwrap())
+            .map_or_else(|refused| refused.0.as_u16(), |()| 200)
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");

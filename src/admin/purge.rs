@@ -46,10 +46,7 @@ pub struct PurgeReceipt {
     pub epoch: String,
 }
 
-pub(super) async fn purge(
-    State(admin): State<Admin>,
-    order: Result<Json<PurgeOrder>, JsonRejection>,
-) -> Response {
+pub(super) async fn purge(State(admin): State<Admin>, order: Result<Json<PurgeOrder>, JsonRejection>) -> Response {
     let order = match order {
         Ok(Json(order)) => order,
         Err(rejection) => return refuse(rejection.status(), &rejection.body_text()),
@@ -60,9 +57,7 @@ pub(super) async fn purge(
         Err(problem) => return refuse(StatusCode::BAD_REQUEST, &problem),
     };
     match gateway.bus().publish(&changes, gateway.clock().now()).await {
-        Ok(receipt) => {
-            Json(PurgeReceipt { seq: receipt.number, epoch: receipt.epoch.to_string() }).into_response()
-        }
+        Ok(receipt) => Json(PurgeReceipt { seq: receipt.number, epoch: receipt.epoch.to_string() }).into_response(),
         Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }

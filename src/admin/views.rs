@@ -6,14 +6,14 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, StatusCode, Uri};
 use serde::Deserialize;
+use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use serde_json::json;
 
 use super::Admin;
+use crate::rfc::Moment;
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
-use crate::rfc::Moment;
 use crate::store::{EntrySummary, Filter, Grade, Standing};
 use crate::telemetry::{self, Gauges, OriginGauge, timestamp};
 

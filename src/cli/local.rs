@@ -23,9 +23,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     if args.backend_only {
         let address = args.run.listen.as_deref().unwrap_or("127.0.0.1:8081");
-        let address: SocketAddr =
-            address.parse().map_err(|_| Failure { message: format!("--listen: `{address}` is no address"), code: 2 })?;
-        return block_on(crate::app::backend_only(address))?.map_err(|error| Failure { message: error.to_string(), code: 2 });
+        let address: SocketAddr = address
+            .parse()
+            .map_err(|_| Failure { message: format!("--listen: `{address}` is no address"), code: 2 })?;
+        return block_on(crate::app::backend_only(address))?
+            .map_err(|error| Failure { message: error.to_string(), code: 2 });
     }
     let mut overrides = args.run.overrides();
     overrides.origin.get_or_insert_with(|| Override { value: String::from("demo"), source: "demo" });
@@ -48,7 +50,12 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     if !config.warnings.is_empty() {
         eprintln!("{}", config.warnings);
     }
-    println!("{}: {} route(s), {} origin(s), no errors", name(file.as_deref()), config.policy.routes.len(), config.origins.len());
+    println!(
+        "{}: {} route(s), {} origin(s), no errors",
+        name(file.as_deref()),
+        config.policy.routes.len(),
+        config.origins.len()
+    );
     Ok(())
 }
 
@@ -57,10 +64,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let request = request(args)?;
     let said = block_on(async {
         let app = App::build(config, Clock::system()).map_err(Failure::new)?;
-        let client = Client {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            secure: args.url.starts_with("https:"),
-        };
+        let client = Client { address: SocketAddr::from(([127, 0, 0, 1], 0)), secure: args.url.starts_with("https:") };
         Ok::<_, Failure>(app.gateway().explain(client, request, true).await)
     })??;
     if args.json {
@@ -79,9 +83,8 @@ fn request(args: &ExplainArgs) -> Result<http::Request<Body>, Failure> {
     let mut builder = http::Request::builder().method(args.method.as_str()).uri(path);
     let mut named_host = false;
     for line in &args.headers {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| wrong("-H", format!("`{line}` is not `name: value`")))?;
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| wrong("-H", format!("`{line}` is not `name: value`")))?;
         named_host |= name.trim().eq_ignore_ascii_case("host");
         builder = builder.header(name.trim(), value.trim());
     }

@@ -202,7 +202,14 @@ impl Gateway {
             let bytes = expected.unwrap_or(0);
             record(self.metrics(), &trail, status, now, bytes);
             if wanted {
-                log(self.access_log(), &trail, &line(Some(asked), self.route_name(&trail), &trail, &response), status, now, bytes);
+                log(
+                    self.access_log(),
+                    &trail,
+                    &line(Some(asked), self.route_name(&trail), &trail, &response),
+                    status,
+                    now,
+                    bytes,
+                );
             }
             return response;
         }

@@ -232,8 +232,8 @@ fn host_of(uri: &Uri, headers: &HeaderMap, version: Version, secure: bool, trust
         (Some(authority), host) => {
             // HTTP/2 may carry both; they must not differ (RFC 9113 §8.3.1). In HTTP/1.1 the target wins, but Host
             // must be there all the same (RFC 9112 §3.2).
-            let folded = fold_host(authority.as_str().as_bytes(), secure)?
-                .unwrap_or_else(|| authority.as_str().to_owned());
+            let folded =
+                fold_host(authority.as_str().as_bytes(), secure)?.unwrap_or_else(|| authority.as_str().to_owned());
             if version >= Version::HTTP_2
                 && let Some(host) = host
                 && fold_host(host.as_bytes(), secure)?.as_deref().map_or(host.as_bytes(), str::as_bytes)

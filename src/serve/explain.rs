@@ -162,8 +162,14 @@ impl Gateway {
     /// Asks the backend as a fill would, and says what would be done with the answer. The answer is dropped.
     async fn ask(&self, journey: &Journey<'_>) -> Answered {
         let rule = journey.routed.rule;
-        let nothing =
-            |error: String| Answered { status: None, kept: false, reason: None, lifetime: None, lifetime_from: None, error: Some(error) };
+        let nothing = |error: String| Answered {
+            status: None,
+            kept: false,
+            reason: None,
+            lifetime: None,
+            lifetime_from: None,
+            error: Some(error),
+        };
         let Some(origin) = self.origin(&rule.origin) else { return nothing(String::from("no such origin")) };
         let outbound = match Outbound::fill(self.settings(), journey.asked, journey.routed, journey.forwarded) {
             Ok(outbound) => outbound,
@@ -232,7 +238,10 @@ impl Explanation {
             }
         }
         if let Some(stored) = &self.stored {
-            line("stored", &format!("{}, {} bytes, born at {} ({})", stored.status, stored.bytes, stored.born, stored.standing));
+            line(
+                "stored",
+                &format!("{}, {} bytes, born at {} ({})", stored.status, stored.bytes, stored.born, stored.standing),
+            );
             line("lifetime", &stored.arithmetic);
             line("tags", &stored.tags.join(" "));
         }

@@ -21,8 +21,8 @@ use super::shape::NEVER_STORED;
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
 use crate::rfc::{
-    self, Coding, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators, Vary,
-    VaryKey,
+    self, Coding, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators,
+    Vary, VaryKey,
 };
 use crate::store::{Born, Entry, EntryParts, Store};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched, Framing, InterimSink, Origin};
@@ -201,14 +201,7 @@ impl Fill {
     }
 
     /// Keeps the answer while it streams.
-    async fn keep(
-        self,
-        leader: Leader,
-        fetched: Fetched,
-        answer: &ResponseFacts,
-        ground: &Ground,
-        terms: &Terms,
-    ) {
+    async fn keep(self, leader: Leader, fetched: Fetched, answer: &ResponseFacts, ground: &Ground, terms: &Terms) {
         let Fetched { head, body, sent, received, .. } = fetched;
         let mut headers = head.headers;
         rfc::strip_hop_by_hop_response(&mut headers);

@@ -33,7 +33,12 @@ pub struct Outbound {
 
 impl Outbound {
     /// A request whose answer is to be kept.
-    pub fn fill(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+    pub fn fill(
+        settings: &GatewaySettings,
+        asked: &Asked,
+        routed: &Routed<'_>,
+        forwarded: &str,
+    ) -> Result<Self, Reason> {
         let mut out = Self::new(settings, asked, forwarded)?;
         rfc::strip_conditionals(&mut out.headers);
         for name in UNKEYED_DANGERS {
@@ -50,7 +55,12 @@ impl Outbound {
     }
 
     /// A request of one client, whose answer goes to it alone.
-    pub fn pass(settings: &GatewaySettings, asked: &Asked, routed: &Routed<'_>, forwarded: &str) -> Result<Self, Reason> {
+    pub fn pass(
+        settings: &GatewaySettings,
+        asked: &Asked,
+        routed: &Routed<'_>,
+        forwarded: &str,
+    ) -> Result<Self, Reason> {
         let mut out = Self::new(settings, asked, forwarded)?;
         routed.rule.edit_request(&mut out.headers, &asked.target(), &routed.captures);
         Ok(out)

@@ -337,4 +337,3 @@ fn wants_whole(journey: &Journey<'_>) -> bool {
 fn same_body(stored: &Entry, entry: &Entry) -> bool {
     stored.body.as_ptr() == entry.body.as_ptr() && stored.body.len() == entry.body.len() && !stored.body.is_empty()
 }
-

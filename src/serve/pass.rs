@@ -17,7 +17,9 @@ use super::shape;
 use super::{Gateway, Journey, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf};
-use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts};
+use crate::rfc::{
+    self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
+};
 use crate::store::{Born, Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
@@ -47,8 +49,7 @@ impl Gateway {
                 if rfc::invalidates(&journey.asked.method, fetched.head.status) {
                     self.invalidate(journey, &fetched.head.headers).await;
                 }
-                let forward =
-                    if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
+                let forward = if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
                 self.through(journey, trail, fetched, Some(forward), reason)
             }
             Err(error) => {
@@ -171,16 +172,12 @@ impl Gateway {
         if *forwarded != asked.path_and_query() {
             targets.push((*forwarded).to_owned());
         }
-        let urls = targets
-            .into_iter()
-            .map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
-        let groups = rfc::group_invalidation(answer)
-            .into_iter()
-            .map(|name| Selector::Group { host: host.to_owned(), name });
-        let changes: Vec<Change> = urls
-            .chain(groups)
-            .map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method))
-            .collect();
+        let urls =
+            targets.into_iter().map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
+        let groups =
+            rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.to_owned(), name });
+        let changes: Vec<Change> =
+            urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
         if let Err(error) = self.bus().publish(&changes, self.clock().now()).await {
             tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
         }
@@ -226,8 +223,7 @@ impl Gateway {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return response;
         }
-        let selector =
-            Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
+        let selector = Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
         let change = Change::new(selector, Purge::Hard, ChangeSource::Method);
         match self.bus().publish(&[change], self.clock().now()).await {
             Ok(receipt) => respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number })),

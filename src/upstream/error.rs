@@ -81,9 +81,7 @@ impl FetchError {
             FetchErrorKind::ConnectTimeout | FetchErrorKind::FirstByteTimeout | FetchErrorKind::IdleTimeout => {
                 Reason::BackendTimeout
             }
-            FetchErrorKind::Closed | FetchErrorKind::BadResponse | FetchErrorKind::ErrorStatus => {
-                Reason::BackendBroken
-            },
+            FetchErrorKind::Closed | FetchErrorKind::BadResponse | FetchErrorKind::ErrorStatus => Reason::BackendBroken,
             FetchErrorKind::Truncated => Reason::Truncated,
             FetchErrorKind::Saturated => Reason::BackendSaturated,
             FetchErrorKind::BreakerOpen => Reason::BreakerOpen,

@@ -40,11 +40,19 @@ struct Script {
 
 #[derive(Clone)]
 enum Reply {
-    Answer { status: StatusCode, headers: HeaderMap, body: Bytes, chunked: bool },
+    Answer {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+        chunked: bool,
+    },
     Refuse,
     Hang,
     /// Sends these pieces and then breaks off.
-    Break { headers: HeaderMap, body: Bytes },
+    Break {
+        headers: HeaderMap,
+        body: Bytes,
+    },
 }
 
 impl Default for Reply {
@@ -120,7 +128,8 @@ impl Backend {
 
 /// Answers as a decent backend does: 304 where the validators match, no content to HEAD.
 fn answer(parts: &http::request::Parts, status: StatusCode, headers: HeaderMap, body: Bytes, chunked: bool) -> Answer {
-    let same = |asked: &str, given: &str| parts.headers.get(asked).is_some_and(|value| headers.get(given) == Some(value));
+    let same =
+        |asked: &str, given: &str| parts.headers.get(asked).is_some_and(|value| headers.get(given) == Some(value));
     let unchanged = if parts.headers.contains_key("if-none-match") {
         same("if-none-match", "etag")
     } else {
@@ -154,7 +163,9 @@ fn answer(parts: &http::request::Parts, status: StatusCode, headers: HeaderMap, 
 fn conditions(headers: &HeaderMap) -> Vec<String> {
     ["if-none-match", "if-modified-since", "range"]
         .iter()
-        .filter_map(|name| headers.get(*name).map(|value| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))))
+        .filter_map(|name| {
+            headers.get(*name).map(|value| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+        })
         .collect()
 }
 
@@ -263,7 +274,8 @@ impl Path {
     /// The latest request.
     #[track_caller]
     pub fn asked_last(&self) -> Asked {
-        self.script(|script| script.asked.last().cloned()).unwrap_or_else(|| panic!("{} was never asked for", self.path))
+        self.script(|script| script.asked.last().cloned())
+            .unwrap_or_else(|| panic!("{} was never asked for", self.path))
     }
 
     fn set(self, reply: Reply) -> Self {

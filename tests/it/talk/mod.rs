@@ -76,7 +76,8 @@ impl Talk {
     pub fn in_fleet(config: &str, fleet: Fleet, backend: Backend) -> Self {
         let clock = Clock::starting_at(START);
         let text = if config.contains("[origin") { config.to_owned() } else { format!("{config}\n{ORIGIN}") };
-        let config = config::parse(&text, "test.toml", &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        let config =
+            config::parse(&text, "test.toml", &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
         let transcript = backend.transcript();
         let origins = config
             .origins

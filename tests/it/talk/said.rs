@@ -19,12 +19,19 @@ impl Said {
         let body = String::from_utf8_lossy(&self.body);
         let short: String = body.chars().take(60).collect();
         let end = self.broken.as_ref().map_or(String::new(), |error| format!(" BROKEN: {error}"));
-        format!("client {} → {} {:?} [{}]{end}", self.asked, self.parts.status.as_u16(), short, self.text("cache-status"))
+        format!(
+            "client {} → {} {:?} [{}]{end}",
+            self.asked,
+            self.parts.status.as_u16(),
+            short,
+            self.text("cache-status")
+        )
     }
 
     /// All lines of a field, joined by a comma.
     pub fn text(&self, name: &str) -> String {
-        let lines: Vec<_> = self.parts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let lines: Vec<_> =
+            self.parts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         lines.join(", ")
     }
 
@@ -44,7 +51,13 @@ impl Said {
     /// Our member of Cache-Status, without the name: `hit; ttl=6; detail=memory`.
     #[track_caller]
     pub fn cache(&self, expected: &str) -> &Self {
-        assert_eq!(self.text("cache-status"), format!("forebay; {expected}"), "{}{}", self.asked, self.transcript.text());
+        assert_eq!(
+            self.text("cache-status"),
+            format!("forebay; {expected}"),
+            "{}{}",
+            self.asked,
+            self.transcript.text()
+        );
         self
     }
 
