@@ -232,10 +232,11 @@ fn expires(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Age. RFC 9111 §5.1: of a list only the first member is used, of several lines the first; a value that is no number
-/// counts as absent.
+/// counts as absent. Parameters, which the field does not have, do not make an old answer young.
 fn age(line: &HeaderValue) -> Option<Duration> {
     let first = line.as_bytes().split(|byte| *byte == b',').next()?;
-    delta_seconds(first.trim_ascii())
+    let number = first.split(|byte| *byte == b';').next()?;
+    delta_seconds(number.trim_ascii())
 }
 
 fn names_star(line: &HeaderValue) -> bool {
@@ -309,7 +310,7 @@ mod tests {
             ("200 | age: abc", 0),
             ("200 | age: -7200", 0),
             ("200 | age: 7200.0", 0),
-            ("200 | age: 7200;foo=bar", 0),
+            ("200 | age: 7200;foo=bar", 7200),
             ("200 | age: 2147483649", 2_147_483_648),
         ] {
             assert_eq!(answer(head).age.as_secs(), expected, "{head}");
