@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness};
 use crate::changes::Bus;
+use crate::cli;
 use crate::clock::Clock;
 use crate::config::{AdminSettings, Config, OriginEntry, OriginKind};
 use crate::demo;
@@ -35,7 +36,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// How many resources a sweep looks at.
 const SWEEP_BUDGET: usize = 100_000;
 /// How often the wall clock is read again.
-const RESYNC: Duration = Duration::from_secs(60);
+const RESYNC: Duration = Duration::from_mins(1);
 
 /// A gateway, not listening yet.
 pub struct App {
@@ -125,9 +126,10 @@ impl App {
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;
         let ledger = Arc::new(Ledger::new(fleet.epoch(), memory.ledger()));
         let store = Arc::new(Store::new(memory, Arc::clone(&ledger)));
-        let bus = Arc::new(Bus::new(fleet, ledger));
         let routes: Vec<String> = policy.rules().iter().map(|rule| rule.name.to_string()).collect();
         let names: Vec<String> = origins.iter().map(|origin: &Arc<Origin>| origin.name().to_owned()).collect();
+        let metrics = Arc::new(Metrics::new(&routes, &names));
+        let bus = Arc::new(Bus::new(fleet, ledger).counted_by(Arc::clone(&metrics)));
         let gateway = Gateway::new(serve::Parts {
             settings: gateway,
             policy,
@@ -135,7 +137,7 @@ impl App {
             store,
             bus,
             clock,
-            metrics: Arc::new(Metrics::new(&routes, &names)),
+            metrics,
             access: AccessLog::open(&log, &redacted).map_err(AppError::Log)?,
         });
         Ok(Self { gateway, listen, admin, demo })
@@ -171,19 +173,18 @@ impl Bound {
     /// Says on standard output where it listens, and what to try.
     pub fn announce(&self) {
         for address in self.addresses() {
-            println!("forebay listens on {address}");
+            cli::say(format_args!("forebay listens on {address}"));
         }
         if let Some(address) = self.admin_address() {
-            println!("admin on http://{address}");
+            cli::say(format_args!("admin on http://{address}"));
         }
-        let demo = self.app.demo;
-        if let (true, Some(data), Some(admin)) = (demo, self.addresses().first(), self.admin_address()) {
-            println!("\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n");
-            println!("  curl -i http://{data}/api/users/user-1");
-            println!(
-                "  curl -X PUT http://{data}/api/users/user-1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'"
-            );
-            println!("  curl 'http://{admin}/v1/explain?url=/api/users/user-1'\n");
+        if let (true, Some(data), Some(admin)) = (self.app.demo, self.addresses().first(), self.admin_address()) {
+            cli::say(format_args!(
+                "\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n\n  \
+                 curl -i http://{data}/api/users/1\n  \
+                 curl -X PUT http://{data}/api/users/1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'\n  \
+                 curl 'http://{admin}/v1/explain?url=http://{data}/api/users/1'\n"
+            ));
         }
     }
 
@@ -227,7 +228,7 @@ pub async fn backend_only(address: SocketAddr) -> Result<(), AppError> {
     let listeners = Listeners::bind(&ListenSettings { http: Some(address), ..ListenSettings::default() })
         .map_err(AppError::Listen)?;
     for address in listeners.addresses() {
-        println!("sample backend on http://{address}");
+        cli::say(format_args!("sample backend on http://{address}"));
     }
     let drain = Drain::new();
     let stop = Stop::signals();

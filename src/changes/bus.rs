@@ -21,10 +21,12 @@ use super::Change;
 use crate::clock::Moment;
 use crate::fleet::{Epoch, Fleet, Trimmed};
 use crate::store::{Applied, Grade, Ledger, Record};
+use crate::telemetry::{Metrics, PurgeGrade};
 
 /// Appends changes to the fleet's log, and applies the log to this node's ledger.
 #[derive(Debug)]
 pub struct Bus {
+    metrics: Option<Arc<Metrics>>,
     fleet: Fleet,
     ledger: Arc<Ledger>,
     /// Whoever holds it applies; so every record is applied and noted once, in order.
@@ -107,7 +109,13 @@ pub struct AuditLine {
 impl Bus {
     /// A bus that appends to `fleet` and applies to `ledger`, which follows that same log.
     pub fn new(fleet: Fleet, ledger: Arc<Ledger>) -> Self {
-        Self { fleet, ledger, turn: Turn::new(()), trail: Mutex::default(), lost: AtomicU64::new(0) }
+        Self { metrics: None, fleet, ledger, turn: Turn::new(()), trail: Mutex::default(), lost: AtomicU64::new(0) }
+    }
+
+    /// The same, counted by `metrics`.
+    #[must_use]
+    pub fn counted_by(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Announces `changes`. When this returns a receipt, they hold on this node; the other nodes follow. If the caller
@@ -166,6 +174,13 @@ impl Bus {
 
     fn apply(&self, number: u64, bytes: &[u8]) {
         let record = Record::decode(bytes);
+        if let Some(metrics) = &self.metrics {
+            metrics.purged(match record.grade {
+                Grade::Soft => PurgeGrade::Soft,
+                Grade::Check => PurgeGrade::Check,
+                Grade::Hard => PurgeGrade::Hard,
+            });
+        }
         self.count(self.ledger.apply(number, &record));
         self.note(number, record);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ExplainArgs, Failure, PurgeArgs, Remote, StatArgs, What, block_on};
+use super::{ExplainArgs, Failure, PurgeArgs, Remote, StatArgs, What, block_on, say};
 use crate::admin::PurgeOrder;
 
 pub(super) fn purge(args: PurgeArgs) -> Result<(), Failure> {
@@ -15,7 +15,7 @@ pub(super) fn purge(args: PurgeArgs) -> Result<(), Failure> {
         let request = client()?.post(address(&remote, "/v1/purge")).json(&order);
         answer(&remote, request).await
     })??;
-    println!("purged, change {} of epoch {}", receipt["seq"], receipt["epoch"].as_str().unwrap_or_default());
+    say(format_args!("purged, change {} of epoch {}", receipt["seq"], receipt["epoch"].as_str().unwrap_or_default()));
     Ok(())
 }
 
@@ -27,7 +27,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         let request = client()?.get(with_query(&address(&remote, "/v1/explain"), &query)?);
         answer(&remote, request).await
     })??;
-    println!("{}", serde_json::to_string_pretty(&said).map_err(Failure::new)?);
+    say(format_args!("{}", serde_json::to_string_pretty(&said).map_err(Failure::new)?));
     Ok(())
 }
 
@@ -41,9 +41,9 @@ pub(super) fn stat(args: &StatArgs) -> Result<(), Failure> {
                 print!("\u{1b}[2J\u{1b}[H");
             }
             if args.json {
-                println!("{}", serde_json::to_string_pretty(&stat).map_err(Failure::new)?);
+                say(format_args!("{}", serde_json::to_string_pretty(&stat).map_err(Failure::new)?));
             } else {
-                println!("{}", outline(&stat));
+                say(format_args!("{}", outline(&stat)));
             }
             if !args.watch {
                 return Ok(());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{CheckArgs, DemoArgs, ExplainArgs, Failure, RunArgs, block_on};
+use super::{CheckArgs, DemoArgs, ExplainArgs, Failure, RunArgs, block_on, say};
 use crate::app::{App, Stop};
 use crate::clock::Clock;
 use crate::config::{self, Config, Override};
@@ -48,14 +48,14 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let (file, config) = read(&args.run);
     let config = config.map_err(Failure::new)?;
     if !config.warnings.is_empty() {
-        eprintln!("{}", config.warnings);
+        say(format_args!("{}", config.warnings));
     }
-    println!(
+    say(format_args!(
         "{}: {} route(s), {} origin(s), no errors",
         name(file.as_deref()),
         config.policy.routes.len(),
         config.origins.len()
-    );
+    ));
     Ok(())
 }
 
@@ -68,9 +68,9 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
         Ok::<_, Failure>(app.gateway().explain(client, request, true).await)
     })??;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&said).map_err(Failure::new)?);
+        say(format_args!("{}", serde_json::to_string_pretty(&said).map_err(Failure::new)?));
     } else {
-        println!("{}", said.text());
+        say(format_args!("{}", said.text()));
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ fn load(args: &RunArgs) -> Result<Config, Failure> {
     let (_, config) = read(args);
     let config = config.map_err(Failure::new)?;
     if !config.warnings.is_empty() {
-        eprintln!("{}", config.warnings);
+        say(format_args!("{}", config.warnings));
     }
     Ok(config)
 }

@@ -45,13 +45,13 @@ struct RunArgs {
     /// The configuration file [default: config.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The address to serve on; also FOREBAY_LISTEN
+    /// The address to serve on; also `FOREBAY_LISTEN`
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// The backend's URL, or `demo`; also FOREBAY_ORIGIN
+    /// The backend's URL, or `demo`; also `FOREBAY_ORIGIN`
     #[arg(long, value_name = "URL")]
     origin: Option<String>,
-    /// The admin listener's address; also FOREBAY_ADMIN
+    /// The admin listener's address; also `FOREBAY_ADMIN`
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
 }
@@ -87,10 +87,10 @@ struct ExplainArgs {
 
 #[derive(Args, Debug)]
 struct Remote {
-    /// The admin listener of the running gateway; also FOREBAY_ADMIN
+    /// The admin listener of the running gateway; also `FOREBAY_ADMIN`
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// The admin token; also FOREBAY_ADMIN_TOKEN, which does not show in the list of processes
+    /// The admin token; also `FOREBAY_ADMIN_TOKEN`, which does not show in the list of processes
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
 }
@@ -171,6 +171,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says something on standard output. If nobody listens there, nothing is lost.
+pub fn say(text: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
 /// Why a command did not do what was asked.
 #[derive(Debug)]
 struct Failure {
@@ -179,6 +186,7 @@ struct Failure {
 }
 
 impl Failure {
+    #[allow(clippy::needless_pass_by_value)] // So that it fits `map_err`.
     fn new(message: impl ToString) -> Self {
         Self { message: message.to_string(), code: 1 }
     }

@@ -129,7 +129,7 @@ impl Gateway {
         said.route = Some(routed.rule.name.to_string());
         said.origin = Some(routed.rule.origin.to_string());
         said.forwarded = Some(forwarded.to_string());
-        if let Some(reason) = self.refusal(&policy, routed.rule, &asked) {
+        if let Some(reason) = super::refusal(&policy, routed.rule, &asked) {
             return said.verdict("refuse", Some(reason));
         }
         let journey = Journey {
@@ -140,7 +140,7 @@ impl Gateway {
             arrival: self.store().ledger().born(),
             interim: None,
         };
-        if let Some(reason) = self.bypass(&journey) {
+        if let Some(reason) = super::bypass(&journey) {
             return said.verdict("pass", Some(reason));
         }
         let mut key = KeyBuf::new();

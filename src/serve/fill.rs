@@ -16,6 +16,7 @@ use http_body::Body as _;
 use super::encode;
 use super::flight::{Draft, Leader};
 use super::forward::Outbound;
+use super::gateway::Backend;
 use super::growing::Growing;
 use super::shape::NEVER_STORED;
 use crate::clock::Clock;
@@ -25,14 +26,14 @@ use crate::rfc::{
     Vary, VaryKey,
 };
 use crate::store::{Born, Entry, EntryParts, Store};
-use crate::upstream::{FetchError, FetchErrorKind, Fetched, Framing, InterimSink, Origin};
+use crate::upstream::{FetchError, FetchErrorKind, Fetched, Framing, InterimSink};
 
 /// Everything a fill needs to run by itself.
 pub struct Fill {
     /// Where the answer goes.
     pub store: Arc<Store>,
     /// Who is asked.
-    pub origin: Arc<Origin>,
+    pub origin: Backend,
     /// The time.
     pub clock: Clock,
     /// The policy the request was routed by, kept for as long as the fill runs.

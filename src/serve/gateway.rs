@@ -20,8 +20,8 @@ use crate::changes::Bus;
 use crate::clock::Clock;
 use crate::policy::Policy;
 use crate::store::Store;
-use crate::telemetry::{AccessLog, Metrics};
-use crate::upstream::Origin;
+use crate::telemetry::{AccessLog, FetchResult, Metrics};
+use crate::upstream::{FetchError, Fetched, InterimSink, Origin, OutBody};
 
 /// A caching gateway. Cheap to clone; all clones are the same one.
 ///
@@ -129,6 +129,13 @@ impl Gateway {
         self.shared.origins.iter().find(|origin| origin.name() == name)
     }
 
+    /// The backend of that name, with what counts its answers.
+    pub(super) fn backend(&self, name: &str) -> Option<Backend> {
+        let index = self.shared.origins.iter().position(|origin| origin.name() == name)?;
+        let origin = Arc::clone(self.shared.origins.get(index)?);
+        Some(Backend { origin, index, clock: self.shared.clock.clone(), metrics: Arc::clone(&self.shared.metrics) })
+    }
+
     /// How many fetches are under way.
     pub fn flights_under_way(&self) -> usize {
         self.shared.flights.count()
@@ -145,6 +152,30 @@ impl Gateway {
     /// Where requests are logged.
     pub fn access_log(&self) -> &AccessLog {
         &self.shared.access
+    }
+}
+
+/// A backend, and what counts its answers.
+pub(super) struct Backend {
+    origin: Arc<Origin>,
+    index: usize,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl Backend {
+    /// As [`Origin::fetch`], counted.
+    pub(super) async fn fetch(
+        &self,
+        request: Request<OutBody>,
+        replayable: bool,
+        interim: Option<InterimSink>,
+    ) -> Result<Fetched, FetchError> {
+        let began = self.clock.now();
+        let fetched = self.origin.fetch(request, replayable, interim).await;
+        let result = if fetched.is_ok() { FetchResult::Answered } else { FetchResult::Failed };
+        self.metrics.fetched(self.index, result, self.clock.now().since(began));
+        fetched
     }
 }
 

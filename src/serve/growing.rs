@@ -78,16 +78,11 @@ impl Growing {
             return None;
         }
         let reader = Some(Reader { next: 0, waker: None });
-        let slot = match state.readers.iter().position(Option::is_none) {
-            Some(free) => {
-                state.readers[free] = reader;
-                free
-            }
-            None => {
-                state.readers.push(reader);
-                state.readers.len() - 1
-            }
-        };
+        let slot = state.readers.iter().position(Option::is_none).unwrap_or(state.readers.len());
+        match state.readers.get_mut(slot) {
+            Some(free) => *free = reader,
+            None => state.readers.push(reader),
+        }
         drop(state);
         Some(Follow { growing: Arc::clone(self), slot })
     }

@@ -11,25 +11,25 @@
 //! 7. [`shape`]: 304, ranges, HEAD, Age, Cache-Status.
 //! 8. [`account`]: log line, metrics.
 //!
-//! What is not looked up takes the short way through [`pass`]. [`Gateway::handle`] is the whole of it, on one screen.
+//! What is not looked up takes the short way through `pass`. [`Gateway::handle`] is the whole of it, on one screen.
 
-pub mod account;
+mod account;
 pub mod admit;
 pub mod body;
-pub mod encode;
+mod encode;
 pub mod explain;
-pub mod fill;
-pub mod flight;
-pub mod forward;
+mod fill;
+mod flight;
+mod forward;
 mod gateway;
-pub mod growing;
-pub mod judge;
-pub mod limits;
+mod growing;
+mod judge;
+mod limits;
 mod obtain;
 mod pass;
-pub mod respond;
-pub mod settings;
-pub mod shape;
+mod respond;
+mod settings;
+mod shape;
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ impl Gateway {
         let target = asked.target();
         let routed = policy.route(&asked.method, &target, &asked.headers);
         trail.route(routed.rule.id);
-        if let Some(reason) = self.refusal(&policy, routed.rule, &asked) {
+        if let Some(reason) = refusal(&policy, routed.rule, &asked) {
             return self.refuse(trail, Some(&asked), reason, None);
         }
         let places = match self.limits().admit(routed.rule, asked.client, now) {
@@ -93,34 +93,11 @@ impl Gateway {
             arrival: self.store().ledger().born(),
             interim,
         };
-        let response = match self.bypass(&journey) {
+        let response = match bypass(&journey) {
             Some(reason) => self.pass(&journey, &mut trail, body, reason).await,
             None => self.answer(&journey, &mut trail, now).await,
         };
         self.account(trail, &asked, places, response)
-    }
-
-    /// Why this request is not served at all, whatever the cache holds.
-    fn refusal(&self, policy: &Policy, rule: &crate::policy::Rule, asked: &Asked) -> Option<Reason> {
-        if !policy.knows_host(asked.host()) {
-            return Some(Reason::UnknownHost);
-        }
-        (!rule.admits_address(asked.client)).then_some(Reason::AddressRefused)
-    }
-
-    /// Why this request is not looked up at all, if it is not.
-    fn bypass(&self, journey: &Journey<'_>) -> Option<Reason> {
-        let Journey { asked, routed, .. } = journey;
-        if !matches!(asked.method, Method::GET | Method::HEAD) {
-            return Some(Reason::MethodNotCacheable);
-        }
-        if let Some(reason) = routed.rule.bypass(&asked.target()) {
-            return Some(reason);
-        }
-        if asked.facts.conditional && pass::is_for_the_backend(&asked.headers) {
-            return Some(Reason::Precondition);
-        }
-        (routed.rule.terms.honour_request && asked.facts.directives.no_store).then_some(Reason::RequestNoStore)
     }
 
     /// Steps 3 to 7 for a request that may be answered from the cache.
@@ -164,4 +141,27 @@ impl Gateway {
         let occasion = Occasion { settings: self.settings(), asked, rule: routed.rule, now };
         shape::shape(occasion, &entry, Source::Whole(entry.body.clone()), status)
     }
+}
+
+/// Why this request is not served at all, whatever the cache holds.
+fn refusal(policy: &Policy, rule: &crate::policy::Rule, asked: &Asked) -> Option<Reason> {
+    if !policy.knows_host(asked.host()) {
+        return Some(Reason::UnknownHost);
+    }
+    (!rule.admits_address(asked.client)).then_some(Reason::AddressRefused)
+}
+
+/// Why this request is not looked up at all, if it is not.
+fn bypass(journey: &Journey<'_>) -> Option<Reason> {
+    let Journey { asked, routed, .. } = journey;
+    if !matches!(asked.method, Method::GET | Method::HEAD) {
+        return Some(Reason::MethodNotCacheable);
+    }
+    if let Some(reason) = routed.rule.bypass(&asked.target()) {
+        return Some(reason);
+    }
+    if asked.facts.conditional && pass::is_for_the_backend(&asked.headers) {
+        return Some(Reason::Precondition);
+    }
+    (routed.rule.terms.honour_request && asked.facts.directives.no_store).then_some(Reason::RequestNoStore)
 }

@@ -26,6 +26,7 @@ const ROUNDS: usize = 3;
 const UNCACHEABLE_FOR: Duration = Duration::from_secs(10);
 
 /// What a request gets of a flight.
+#[allow(clippy::large_enum_variant)] // Short-lived, and the large one is the common one.
 enum Gets {
     Answer(Response<Body>),
     /// The flight's answer is not for this request. Look for another; one born before this will not do.
@@ -265,13 +266,13 @@ impl Gateway {
     fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch) -> Result<Fill, Reason> {
         let Journey { asked, routed, forwarded, .. } = journey;
         let rule = routed.rule;
-        let origin = self.origin(&rule.origin).ok_or(Reason::BackendRefused)?;
+        let origin = self.backend(&rule.origin).ok_or(Reason::BackendRefused)?;
         let mut names = Vec::new();
         rule.tags(&asked.target(), &routed.captures, &asked.headers, &mut names);
         tags::request_tags(asked.host(), forwarded, asked.path(), &mut names);
         Ok(Fill {
             store: Arc::clone(self.store()),
-            origin: Arc::clone(origin),
+            origin,
             clock: self.clock().clone(),
             policy: Arc::clone(journey.policy),
             rule: rule.id,

@@ -93,7 +93,7 @@ impl Gateway {
     {
         let Journey { asked, routed, forwarded, interim, .. } = journey;
         let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
-        let origin = self.origin(&routed.rule.origin).ok_or_else(no_origin)?;
+        let origin = self.backend(&routed.rule.origin).ok_or_else(no_origin)?;
         let outbound = Outbound::pass(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
