@@ -145,7 +145,7 @@ impl Fill {
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
                 self.store.remember_uncacheable(self.key.clone(), reason, until);
-                leader.is_private(reason, fetched);
+                leader.lands_for_one(reason, fetched);
             }
         }
     }

@@ -292,7 +292,7 @@ impl Leader {
     }
 
     /// The answer is for one asker only.
-    pub fn is_private(self, reason: Reason, fetched: Fetched) {
+    pub fn lands_for_one(self, reason: Reason, fetched: Fetched) {
         *lock(&self.flight.private) = Some(fetched);
         self.ends(Stage::NotShareable(reason));
     }
