@@ -155,8 +155,8 @@ pub const SETTINGS: &[Setting] = &[
 
     listed("log", "format", "\"json\" or \"text\"", r#""json""#, r#""text""#, "How a line looks."),
     listed("log", "level", "level or filter", r#""info""#, r#""warn,forebay::upstream=debug""#, "What the program says of itself."),
-    listed("log", "access", "\"all\", \"misses\" or \"off\"", r#""all""#, r#""misses""#, "Which requests get a line."),
-    listed("log", "access.sample", "0 to 1", "", "0.01", "Only this share of them."),
+    listed("log", "access", "\"all\", \"misses\", \"off\" or { sample = … }", "{ sample = 0.01 }", r#""misses""#, "Which requests get a line."),
+    listed("log", "access.sample", "0 to 1", "0.01", "0.1", "This share of the requests answered from the cache, and all others."),
     listed("log", "to", "\"stdout\", \"stderr\" or file", r#""stdout""#, r#""access.log""#, "Where these lines go."),
 
     listed("route", "name", "string", "", r#""user profile""#, "Unique; labels metrics and log lines. Without it, the path."),

@@ -132,7 +132,7 @@ impl Access {
             Self::Off => false,
             Self::All => true,
             Self::Misses => !outcome.is_hit(),
-            Self::Sample(share) => outcome == Outcome::Error || (drawn as f64) < share * 2.0_f64.powi(64),
+            Self::Sample(share) => !outcome.is_hit() || (drawn as f64) < share * 2.0_f64.powi(64),
         }
     }
 }
@@ -336,10 +336,11 @@ mod tests {
             (Access::Misses, Outcome::Error, 0, true),
             (Access::Sample(0.0), Outcome::MemoryHit, 0, false),
             (Access::Sample(0.0), Outcome::Error, u64::MAX, true),
-            (Access::Sample(0.5), Outcome::Miss, u64::MAX / 2 - 1024, true),
-            (Access::Sample(0.5), Outcome::Miss, u64::MAX / 2 + 1024, false),
-            (Access::Sample(1.0), Outcome::Miss, u64::MAX - 2048, true),
-            (Access::Sample(f64::NAN), Outcome::Miss, 0, false),
+            (Access::Sample(0.0), Outcome::Miss, u64::MAX, true),
+            (Access::Sample(0.5), Outcome::MemoryHit, u64::MAX / 2 - 1024, true),
+            (Access::Sample(0.5), Outcome::MemoryHit, u64::MAX / 2 + 1024, false),
+            (Access::Sample(1.0), Outcome::MemoryHit, u64::MAX - 2048, true),
+            (Access::Sample(f64::NAN), Outcome::MemoryHit, 0, false),
         ] {
             assert_eq!(access.wants(outcome, drawn), expected, "{access:?} {outcome:?} {drawn}");
         }
@@ -357,7 +358,7 @@ mod tests {
         let lines = Lines::to_writer(Box::new(kept.clone())).unwrap();
         let log = AccessLog::on(&LogSettings::default(), &names(&["token"]), lines);
         for _ in 0..10 {
-            assert!(log.wants(Outcome::MemoryHit));
+            assert!(log.wants(Outcome::Miss));
             log.write(&AccessRecord { path: b"/?token=secret", ..record() });
         }
         assert!(log.flush(Duration::from_mins(1)).await);

@@ -17,7 +17,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".to_owned(), access: Access::All, to: LogTarget::Stdout }
+        Self { format: LogFormat::Json, level: "info".to_owned(), access: Access::Sample(0.01), to: LogTarget::Stdout }
     }
 }
 
@@ -39,7 +39,7 @@ pub enum Access {
     All,
     /// Those not answered from the cache.
     Misses,
-    /// This share, 0 to 1; errors always.
+    /// This share, 0 to 1, of those answered from the cache, and all others.
     Sample(f64),
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::breaker::Outcome;
 use crate::rfc::Reason;
 
 /// An error of any kind, boxed: what bodies and transports may fail with.
@@ -129,6 +130,11 @@ impl FetchError {
             | FetchErrorKind::BreakerOpen
             | FetchErrorKind::NoEndpoint => false,
         }
+    }
+
+    /// What it says of the endpoint.
+    pub(super) fn outcome(&self) -> Outcome {
+        if self.is_unsent() { Outcome::Unreachable } else { Outcome::Poor }
     }
 
     /// Was the request certainly not sent?
