@@ -14,9 +14,9 @@ pub const SIZE: usize = 1024;
 
 /// The moment of [`with_framing`]'s Date, since the Unix epoch.
 #[allow(dead_code)] // backend.rs runs on the machine's time.
-pub const MADE: Duration = Duration::from_secs(1_767_528_000);
+pub const MADE: Duration = Duration::from_hours(490_980);
 
-/// The fields that do not depend on the path. No `Vary`: HAProxy would not keep the answer.
+/// The fields that do not depend on the path. No `Vary`: not every peer would keep the answer.
 const FIELDS: [(HeaderName, HeaderValue); 5] = [
     (http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
     (http::header::CONTENT_LANGUAGE, HeaderValue::from_static("en")),
