@@ -20,7 +20,7 @@ use crate::policy::{CacheKey, KeyBuf};
 use crate::rfc::{
     self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
 };
-use crate::store::{Born, Entry, EntryParts, Found};
+use crate::store::{Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
@@ -68,13 +68,12 @@ impl Gateway {
         key: &KeyBuf,
         found: &Found,
     ) -> Response<Body> {
-        let born = self.store().ledger().born();
         match self.send(journey, Body::empty()).await {
             Ok(fetched) => {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
                 {
-                    self.learn_from_head(journey, &key.to_key(), stored, &fetched, born);
+                    self.learn_from_head(journey, &key.to_key(), stored, &fetched);
                 }
                 let forward = if matches!(found, Found::Entry(..)) { Forward::Stale } else { Forward::UriMiss };
                 self.through(journey, trail, fetched, Some(forward), Reason::HeadNotStored)
@@ -183,14 +182,7 @@ impl Gateway {
         }
     }
 
-    fn learn_from_head(
-        &self,
-        journey: &Journey<'_>,
-        key: &CacheKey,
-        stored: &Arc<Entry>,
-        fetched: &Fetched,
-        born: Born,
-    ) {
+    fn learn_from_head(&self, journey: &Journey<'_>, key: &CacheKey, stored: &Arc<Entry>, fetched: &Fetched) {
         let mut fresh = fetched.head.headers.clone();
         rfc::strip_hop_by_hop_response(&mut fresh);
         match rfc::head_updates(&fresh, &stored.headers, stored.body.len() as u64) {
@@ -203,7 +195,8 @@ impl Gateway {
                 if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
                     headers.remove(header::AGE);
                     let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-                    let parts = EntryParts { headers, facts, born, ..stored.parts() };
+                    // Born when the request arrived, before the look-up: a change since then voids it.
+                    let parts = EntryParts { headers, facts, born: journey.arrival, ..stored.parts() };
                     let _ = self.store().keep(Arc::new(Entry::new(parts)));
                 }
             }

@@ -1,4 +1,6 @@
 //! The gateway as a whole, in one process, on paused time, without sockets: see `talk`.
 
+mod flights;
+mod flights_faults;
 mod semantics;
 mod talk;

@@ -48,7 +48,10 @@ impl Transcript {
     }
 
     pub fn text(&self) -> String {
-        self.0.lock().unwrap().iter().map(|line| format!("\n  {line}")).collect()
+        let lines = self.0.lock().unwrap();
+        let runs = lines.chunk_by(|one, other| one == other);
+        runs.map(|run| if let [line] = run { format!("\n  {line}") } else { format!("\n  {} ×{}", run[0], run.len()) })
+            .collect()
     }
 }
 
@@ -75,7 +78,12 @@ impl Talk {
     /// A gateway that shares its log of changes and its backend with others.
     pub fn in_fleet(config: &str, fleet: Fleet, backend: Backend) -> Self {
         let clock = Clock::starting_at(START);
-        let text = if config.contains("[origin") { config.to_owned() } else { format!("{config}\n{ORIGIN}") };
+        let mut text = config.to_owned();
+        for (table, default) in [("[origin", ORIGIN), ("[log", LOG)] {
+            if !config.contains(table) {
+                text = format!("{text}\n{default}");
+            }
+        }
         let config =
             config::parse(&text, "test.toml", &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
         let transcript = backend.transcript();
@@ -145,6 +153,7 @@ impl Talk {
 }
 
 const ORIGIN: &str = "[origin]\nurl = \"http://backend.test\"\n";
+const LOG: &str = "[log]\naccess = \"off\"\n";
 
 /// A request about to be made.
 pub struct Asking {
