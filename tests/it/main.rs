@@ -2,5 +2,7 @@
 
 mod flights;
 mod flights_faults;
+mod purge;
+mod purge_races;
 mod semantics;
 mod talk;

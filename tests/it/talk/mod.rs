@@ -143,6 +143,13 @@ impl Talk {
         self.gateway.bus().publish(&[change], self.clock.now()).await.unwrap();
     }
 
+    /// Applies what other gateways of the fleet announce, from now on.
+    pub fn follows(self) -> Self {
+        let bus = Arc::clone(self.gateway.bus());
+        tokio::spawn(async move { bus.follow(std::future::pending()).await });
+        self
+    }
+
     pub async fn purge_url(&self, path: &str) {
         self.purge(Selector::Url { host: None, path_and_query: path.to_owned() }, Purge::Hard).await;
     }
