@@ -248,10 +248,11 @@ impl Backend {
     /// Answers requests until the connection is to be closed; whether by a reset.
     async fn answer_all(&self, number: usize, to: &mut OwnedWriteHalf) -> bool {
         loop {
-            let Some(seen) = self.next_head(number).await else { return false };
+            let Some(mut seen) = self.next_head(number).await else { return false };
             let script = self.shared.scripts.lock().unwrap().get_mut(seen.target()).and_then(VecDeque::pop_front);
-            if !script.as_ref().is_some_and(|script| script.ignores_body) && !self.body(number, &seen).await {
-                return false;
+            if !script.as_ref().is_some_and(|script| script.ignores_body) {
+                let Some(body) = self.body(number, &seen).await else { return false };
+                seen.body = body;
             }
             let acts = script.map_or_else(|| vec![Act::Say(usual(&seen))], |script| script.acts);
             for act in acts {
@@ -298,8 +299,8 @@ impl Backend {
         }
     }
 
-    /// Reads the body; whether it came to its end.
-    async fn body(&self, number: usize, seen: &Seen) -> bool {
+    /// Reads the body; none if it does not come to its end.
+    async fn body(&self, number: usize, seen: &Seen) -> Option<Vec<u8>> {
         loop {
             let mut changes = self.shared.changes.subscribe();
             let closed = self.log(|log| log.connections[number].closed);
@@ -308,15 +309,15 @@ impl Backend {
                 let (body, length) = seen.framed(&connection.bytes[connection.read..])?;
                 connection.read += length;
                 let entry = &mut log.seen[seen.seq - 1];
-                (entry.body, entry.complete) = (body, true);
-                Some(())
+                (entry.body, entry.complete) = (body.clone(), true);
+                Some(body)
             });
             if whole.is_some() {
                 self.shared.changes.send_modify(|count| *count += 1);
-                return true;
+                return whole;
             }
             if closed {
-                return false;
+                return None;
             }
             let _ = changes.changed().await;
         }
