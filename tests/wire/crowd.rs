@@ -4,7 +4,6 @@ use tokio::task::JoinSet;
 
 use super::backend::{Gate, holds};
 use super::client::{Answer, Client};
-use super::gateway::SOON;
 use super::house::House;
 
 const ALL: u32 = 1000;
@@ -26,11 +25,11 @@ async fn a_thousand_askers_are_one_request_though_the_first_ones_leave() {
     for _ in LEAVING..ALL {
         staying.push(asker(&house).await);
     }
-    watch(&house, "forebay_connections_open", |open| open >= f64::from(ALL)).await;
+    house.number_becomes("forebay_connections_open", |open| open >= f64::from(ALL)).await;
     for client in leaving {
         client.reset();
     }
-    watch(&house, "forebay_connections_open", |open| open <= f64::from(ALL - LEAVING)).await;
+    house.number_becomes("forebay_connections_open", |open| open <= f64::from(ALL - LEAVING)).await;
     gate.open();
     let mut answers = JoinSet::new();
     for mut client in staying {
@@ -56,22 +55,4 @@ async fn asker(house: &House) -> Client {
     let mut client = house.connect().await;
     client.ask("GET", "/cold").await;
     client
-}
-
-/// Reads one number of the metrics until it is as wanted.
-async fn watch(house: &House, name: &str, wanted: impl Fn(f64) -> bool) {
-    let mut client = Client::connect(house.gateway.admin).await;
-    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
-    let watching = async {
-        loop {
-            ticks.tick().await;
-            client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-            let text = client.answer().await.text();
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            if wanted(line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()) {
-                return;
-            }
-        }
-    };
-    assert!(tokio::time::timeout(SOON, watching).await.is_ok(), "{name} is never as wanted");
 }

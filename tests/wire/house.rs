@@ -1,10 +1,13 @@
 //! A gateway with the echo backend behind it and a victim's page in its cache, and the judgement of attacks on it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
 
 use super::backend::{Backend, Seen};
 use super::client::{Answer, Client};
-use super::gateway::Gateway;
+use super::gateway::{Gateway, SOON};
 
 /// Short enough that a test can wait for them, long enough for a busy machine to do what is asked before.
 pub const IMPATIENT: &str = "\
@@ -109,6 +112,29 @@ impl House {
         all.into_iter()
             .filter(|seen| !(seen.target().starts_with("/fence-") || seen.target().starts_with("/next-")))
             .collect()
+    }
+
+    /// The gateway's metrics.
+    pub async fn metrics(&self) -> String {
+        let mut client = Client::connect(self.gateway.admin).await;
+        client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        client.answer().await.text()
+    }
+
+    /// Reads one number of the metrics until it is as wanted.
+    pub async fn number_becomes(&self, name: &str, wanted: impl Fn(f64) -> bool) {
+        let mut ticks = interval(Duration::from_millis(20));
+        let watching = async {
+            loop {
+                ticks.tick().await;
+                let text = self.metrics().await;
+                let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+                if wanted(line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()) {
+                    return;
+                }
+            }
+        };
+        assert!(timeout(SOON, watching).await.is_ok(), "{name} is never as wanted");
     }
 
     /// Sends an attack and applies all oracles.

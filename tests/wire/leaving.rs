@@ -1,6 +1,8 @@
 //! SIGTERM: nothing is lost that was under way, nothing new comes in, and the process ends well.
 
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use super::backend::{Gate, holds};
@@ -17,7 +19,7 @@ async fn readiness(house: &House) -> u16 {
 }
 
 /// Waits until readiness is off.
-async fn is_told(house: &House) {
+pub async fn is_told(house: &House) {
     let mut ticks = interval(std::time::Duration::from_millis(10));
     let told = async {
         while readiness(house).await != 503 {
@@ -71,6 +73,43 @@ async fn while_the_drain_waits_new_clients_are_served_and_sent_away() {
         assert_eq!((answer.is_hit(), answer.field("connection").as_deref()), (true, Some("close")), "{answer:?}");
         assert!(client.is_closed().await);
     }
+    assert_eq!(house.gateway.ended().await.code(), Some(0));
+}
+
+/// M-06, scaled down: clients who go where they are welcome and leave when they are told to lose nothing.
+#[tokio::test]
+async fn a_drain_under_load_loses_no_request() {
+    let config = IMPATIENT.replace("[listen]", "[listen]\ndrain_delay = \"1s\"\ngrace = \"5s\"");
+    let mut house = House::with(&format!("{config}{FORGIVING}")).await;
+    let (address, looked_away) = (house.gateway.address(), watch::Sender::new(false));
+    let mut clients = JoinSet::new();
+    for number in 0..20 {
+        let looked_away = looked_away.subscribe();
+        clients.spawn(async move {
+            let mut client = Client::connect(address).await;
+            for count in 0u32.. {
+                let path = if count % 10 == 0 { format!("/new-{number}-{count}") } else { "/victim".to_owned() };
+                let answer = client.get(&path).await;
+                assert_eq!((answer.status, answer.text(), answer.complete), (200, format!("GET {path}"), true));
+                if answer.field("connection").as_deref() != Some("close") {
+                    continue;
+                }
+                if *looked_away.borrow() {
+                    return count;
+                }
+                client = Client::connect(address).await;
+            }
+            0
+        });
+    }
+    for _ in 0..50 {
+        house.victim_is_unharmed("load").await;
+    }
+    house.gateway.signal("TERM").await;
+    is_told(&house).await;
+    looked_away.send_replace(true);
+    let counts = clients.join_all().await;
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     assert_eq!(house.gateway.ended().await.code(), Some(0));
 }
 

@@ -13,9 +13,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::backend::{Gate, holds};
 use super::client::Client;
 use super::gateway::Scratch;
 use super::house::{FORGIVING, House, IMPATIENT};
+use super::leaving::is_told;
 
 /// A house with a door on TLS, and what its certificate is.
 struct Tls {
@@ -97,7 +99,7 @@ async fn http_1_1_and_http_2_are_chosen_by_alpn_and_share_what_is_stored() {
 }
 
 #[tokio::test]
-async fn sm_05_pa_05_sm_23_http_2_is_held_to_the_same_rules() {
+async fn pa_05_pa_11_sm_18_sm_23_hb_04_http_2_is_held_to_the_same_rules() {
     let tls = Tls::start().await;
     let before = tls.house.backend.count();
     let mut sender = tls.http2().await;
@@ -119,6 +121,22 @@ async fn sm_05_pa_05_sm_23_http_2_is_held_to_the_same_rules() {
     let answer = ask(&mut sender, Request::post("https://t/p"), "hello").await;
     assert_eq!(&answer.body()[..], b"POST /p with hello");
     tls.house.victim_is_unharmed("HTTP/2").await;
+}
+
+#[tokio::test]
+async fn a_drain_lets_streams_finish() {
+    let mut tls = Tls::start().await;
+    let gate = Gate::new();
+    tls.house.backend.on("/held", holds(&gate).then("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
+    let mut sender = tls.http2().await;
+    let asking = tokio::spawn(async move { ask(&mut sender, Request::get("https://t/held"), "").await });
+    tls.house.backend.until_asked("/held").await;
+    tls.house.gateway.signal("TERM").await;
+    is_told(&tls.house).await;
+    gate.open();
+    let answer = asking.await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, b"hello".as_slice()));
+    assert_eq!(tls.house.gateway.ended().await.code(), Some(0));
 }
 
 #[tokio::test]
