@@ -2,6 +2,7 @@
 
 mod flights;
 mod flights_faults;
+mod model;
 mod purge;
 mod purge_races;
 mod semantics;

@@ -36,7 +36,7 @@ pub use self::backend::{Backend, Held, Path};
 pub use self::said::Said;
 
 /// Where the clock starts: a Sunday.
-const START: Duration = Duration::from_secs(1_900_000_000);
+pub const START: Duration = Duration::from_secs(1_900_000_000);
 
 /// What was said so far, for the reader of a failure.
 #[derive(Clone, Default)]
@@ -77,7 +77,20 @@ impl Talk {
 
     /// A gateway that shares its log of changes and its backend with others.
     pub fn in_fleet(config: &str, fleet: Fleet, backend: Backend) -> Self {
-        let clock = Clock::starting_at(START);
+        let service = backend.clone();
+        Self::over(config, fleet, backend, Clock::starting_at(START), |origin| {
+            Transport::service(service.service(origin))
+        })
+    }
+
+    /// A gateway in front of something else than the scripted backend, which then only lends its transcript.
+    pub fn over(
+        config: &str,
+        fleet: Fleet,
+        backend: Backend,
+        clock: Clock,
+        transport: impl Fn(&str) -> Transport,
+    ) -> Self {
         let mut text = config.to_owned();
         for (table, default) in [("[origin", ORIGIN), ("[log", LOG)] {
             if !config.contains(table) {
@@ -90,10 +103,7 @@ impl Talk {
         let origins = config
             .origins
             .iter()
-            .map(|entry| {
-                let transport = Transport::service(backend.service(&entry.name));
-                Origin::new(entry.settings(), transport, clock.clone())
-            })
+            .map(|entry| Origin::new(entry.settings(), transport(&entry.name), clock.clone()))
             .collect();
         let app = App::assemble(config, clock.clone(), origins, fleet).unwrap_or_else(|error| panic!("{error}"));
         Self { gateway: app.gateway().clone(), backend, clock, transcript, host: String::from("example.com") }
