@@ -28,7 +28,7 @@ use forebay::config::{self, Overrides};
 use forebay::fleet::Fleet;
 use forebay::serve::Gateway;
 use forebay::serve::admit::Client;
-use forebay::upstream::{Origin, Transport};
+use forebay::upstream::{InterimSink, Origin, Transport};
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 
@@ -75,17 +75,33 @@ impl Talk {
     /// A gateway that shares its log of changes and its backend with others.
     pub fn in_fleet(config: &str, fleet: Fleet, backend: Backend) -> Self {
         let clock = Clock::starting_at(START);
+        let served = backend.clone();
+        Self::assembled(config, fleet, backend, clock, |origin| Transport::service(served.service(origin)))
+    }
+
+    /// A gateway that has another one for its backend. It needs a name of its own, or the two see a loop.
+    pub fn in_front_of(&self, config: &str) -> Self {
+        let (fleet, backend, clock) = (Fleet::in_process(), self.backend.clone(), self.clock.clone());
+        Self::assembled(config, fleet, backend, clock, |_| Transport::service(self.gateway.clone()))
+    }
+
+    fn assembled(
+        config: &str,
+        fleet: Fleet,
+        backend: Backend,
+        clock: Clock,
+        transport: impl Fn(&str) -> Transport,
+    ) -> Self {
         let text = if config.contains("[origin") { config.to_owned() } else { format!("{config}\n{ORIGIN}") };
+        // A test that reads the log says so; the others keep quiet.
+        let text = if config.contains("[log") { text } else { format!("{text}\n[log]\naccess = \"off\"\n") };
         let config =
             config::parse(&text, "test.toml", &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
         let transcript = backend.transcript();
         let origins = config
             .origins
             .iter()
-            .map(|entry| {
-                let transport = Transport::service(backend.service(&entry.name));
-                Origin::new(entry.settings(), transport, clock.clone())
-            })
+            .map(|entry| Origin::new(entry.settings(), transport(&entry.name), clock.clone()))
             .collect();
         let app = App::assemble(config, clock.clone(), origins, fleet).unwrap_or_else(|error| panic!("{error}"));
         Self { gateway: app.gateway().clone(), backend, clock, transcript, host: String::from("example.com") }
@@ -111,7 +127,13 @@ impl Talk {
             .header("host", &self.host)
             .body(Bytes::new())
             .unwrap();
-        Asking { gateway: self.gateway.clone(), transcript: self.transcript.clone(), request, from: [192, 0, 2, 1] }
+        Asking {
+            gateway: self.gateway.clone(),
+            transcript: self.transcript.clone(),
+            request,
+            from: [192, 0, 2, 1],
+            interim: None,
+        }
     }
 
     pub async fn advance(&self, by: Duration) {
@@ -152,6 +174,7 @@ pub struct Asking {
     transcript: Transcript,
     request: Request<Bytes>,
     from: [u8; 4],
+    interim: Option<InterimSink>,
 }
 
 impl Asking {
@@ -183,6 +206,16 @@ impl Asking {
         self
     }
 
+    /// Notes the interim answers it is sent: status and `link`.
+    pub fn hearing(mut self, heard: &Transcript) -> Self {
+        let heard = heard.clone();
+        self.interim = Some(Arc::new(move |status, headers| {
+            let link = headers.get("link").map(|value| String::from_utf8_lossy(value.as_bytes()));
+            heard.note(format!("{} {}", status.as_u16(), link.unwrap_or_default()));
+        }));
+        self
+    }
+
     /// Begins it in a task of its own, for conversations with several askers at once.
     pub fn start(self) -> tokio::task::JoinHandle<Said> {
         tokio::spawn(self.into_future())
@@ -191,7 +224,7 @@ impl Asking {
     /// Makes the request and returns the answer's head with its body unread.
     pub async fn begin(self) -> http::Response<forebay::serve::body::Body> {
         let client = Client { address: SocketAddr::from((self.from, 40_000)), secure: false };
-        self.gateway.handle(client, None, self.request.map(Full::new)).await
+        self.gateway.handle(client, self.interim, self.request.map(Full::new)).await
     }
 }
 
