@@ -4,7 +4,7 @@
 //! names (RFC 9875), before the client learns of its success; and the answer to a HEAD updates or invalidates the stored
 //! answer to GET (RFC 9111 §4.3.5).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -44,7 +44,8 @@ impl Gateway {
         if journey.asked.method.as_str() == "PURGE" {
             return self.purge(journey, trail).await;
         }
-        match self.send(journey, body).await {
+        let fault = Arc::new(OnceLock::new());
+        match self.send(journey, body, &fault).await {
             Ok(fetched) => {
                 if rfc::invalidates(&journey.asked.method, fetched.head.status) {
                     self.invalidate(journey, &fetched.head.headers).await;
@@ -54,7 +55,7 @@ impl Gateway {
             }
             Err(error) => {
                 trail.backend_error(&error);
-                let reason = if too_large(&error) { Reason::BodyTooLarge } else { error.reason() };
+                let reason = fault.get().copied().unwrap_or(error.reason());
                 self.failed(journey, trail, reason)
             }
         }
@@ -69,7 +70,7 @@ impl Gateway {
         found: &Found,
     ) -> Response<Body> {
         let born = self.store().ledger().born();
-        match self.send(journey, Body::empty()).await {
+        match self.send(journey, Body::empty(), &Arc::default()).await {
             Ok(fetched) => {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
@@ -86,7 +87,12 @@ impl Gateway {
         }
     }
 
-    async fn send<B>(&self, journey: &Journey<'_>, body: B) -> Result<Fetched, FetchError>
+    async fn send<B>(
+        &self,
+        journey: &Journey<'_>,
+        body: B,
+        fault: &Arc<OnceLock<Reason>>,
+    ) -> Result<Fetched, FetchError>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -97,7 +103,7 @@ impl Gateway {
         let outbound = Outbound::pass(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
-        let request = outbound.with_body(body, self.settings().max_request_body);
+        let request = outbound.with_body(body, self.settings().max_request_body, fault);
         origin.fetch(request, replayable, interim.clone()).await
     }
 
@@ -239,8 +245,4 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
-}
-
-fn too_large(error: &FetchError) -> bool {
-    error.kind == FetchErrorKind::RequestBody && error.detail.contains("length limit")
 }

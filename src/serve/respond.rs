@@ -26,6 +26,7 @@ pub fn status_of(reason: Reason) -> (StatusCode, Closes) {
         Reason::UriTooLong => (StatusCode::URI_TOO_LONG, Yes),
         Reason::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Yes),
         Reason::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Yes),
+        Reason::RequestStalled => (StatusCode::REQUEST_TIMEOUT, Yes),
         Reason::LoopDetected => (StatusCode::LOOP_DETECTED, Yes),
         Reason::AddressRefused | Reason::SensitivePath => (StatusCode::FORBIDDEN, No),
         Reason::Unauthorized => (StatusCode::UNAUTHORIZED, No),
