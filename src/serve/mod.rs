@@ -27,6 +27,7 @@ mod judge;
 mod limits;
 mod obtain;
 mod pass;
+mod renew;
 mod respond;
 mod settings;
 mod shape;

@@ -35,7 +35,7 @@ pub fn status_of(reason: Reason) -> (StatusCode, Closes) {
             (StatusCode::SERVICE_UNAVAILABLE, No)
         }
         Reason::OnlyIfCached | Reason::BackendTimeout | Reason::WaitTimeout => (StatusCode::GATEWAY_TIMEOUT, No),
-        Reason::BackendRefused | Reason::BackendBroken => (StatusCode::BAD_GATEWAY, No),
+        Reason::BackendRefused | Reason::BackendBroken | Reason::Truncated => (StatusCode::BAD_GATEWAY, No),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, No),
     }
 }

