@@ -1,11 +1,17 @@
 //! What the standards ask for, clause by clause.
 
 mod rfc5861_stale;
+mod rfc9110_conditional;
+mod rfc9110_ranges;
 mod rfc9111_bodies;
 mod rfc9111_freshness;
+mod rfc9111_invalidation;
 mod rfc9111_storing;
 mod rfc9111_terms;
 mod rfc9111_validation;
+mod rfc9111_vary;
+mod rfc9213_targeted;
+mod rfc9875_groups;
 
 use crate::talk::{Asking, Path, Talk};
 
