@@ -18,6 +18,7 @@ use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
 use super::growing::Growing;
+use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
@@ -52,7 +53,9 @@ pub struct Fill {
     pub host: String,
     /// The tags that follow from the request: URL, prefixes, the rule's templates.
     pub tags: Vec<String>,
-    /// What is stored and only needs to be confirmed.
+    /// What is stored, and goes if the backend's new answer cannot take its place.
+    pub stored: Option<Arc<Entry>>,
+    /// The same, where it only needs to be confirmed.
     pub validate: Option<Arc<Entry>>,
     /// What can be served if the backend answers with an error.
     pub fallback: Option<Arc<Entry>>,
@@ -77,7 +80,7 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
-            return leader.lands(entry);
+            return leader.confirms(entry);
         }
         // The 304 confirms something else than what is stored (RFC 9111 §4.3.4): ask again, for the whole.
         self.validate = None;
@@ -112,23 +115,15 @@ impl Fill {
         if !rfc::updates(&fresh, &stored.headers) {
             return None;
         }
-        let age = fresh.remove(header::AGE);
-        // Without a new Date the old one would make what was just confirmed look old.
-        fresh.entry(header::DATE).or_insert_with(|| rfc::format_http_date(fetched.received.wall));
-        let mut headers = rfc::merge(&stored.headers, &fresh);
-        // Age counts for the arithmetic, but is not stored.
-        if let Some(age) = age {
-            headers.insert(header::AGE, age);
-        }
-        let terms = &self.rule().terms;
-        let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-        let Storability::Store(ground) = rfc::storability(&self.facts, &answer, terms) else { return None };
-        headers.remove(header::AGE);
-        let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-        let vary = match Vary::read(&fresh) {
-            Vary::None => stored.vary.clone(),
-            vary => VaryKey::of(&vary, &self.request),
+        let renewal = Renewal {
+            stored,
+            fetched,
+            asked: &self.facts,
+            request: &self.request,
+            rule: self.rule(),
+            path: self.outbound.target.path(),
         };
+        let Renewed { headers, vary, facts } = renewal.with(fresh)?;
         let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
         Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
@@ -139,7 +134,7 @@ impl Fill {
             let detail = format!("{} while a stale answer was at hand", fetched.head.status);
             return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
         }
-        let terms = self.terms(&fetched.head.headers);
+        let terms = terms_for(self.rule(), self.outbound.target.path(), &fetched.head.headers);
         let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
             .dated(fetched.received.wall);
         match self.keepable(&answer, &terms, &fetched) {
@@ -151,9 +146,23 @@ impl Fill {
             }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
+                self.drop_superseded(reason, fetched.head.status);
                 self.store.remember_uncacheable(self.key.clone(), reason, until);
                 leader.lands_for_one(reason, fetched);
             }
+        }
+    }
+
+    /// "A full response indicates that none of the stored responses nominated in the conditional request is suitable" (RFC
+    /// 9111 §4.3.3): if the new answer cannot take the stored one's place, that goes all the same. Not if the refusal is
+    /// about this client, and not on the word of an error.
+    fn drop_superseded(&self, reason: Reason, status: StatusCode) {
+        let about_the_client = matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore);
+        if status.is_success()
+            && !about_the_client
+            && let Some(stored) = &self.stored
+        {
+            self.store.drop_entry(stored);
         }
     }
 
@@ -164,22 +173,6 @@ impl Fill {
                 let terms = &self.rule().terms;
                 rfc::permitted_on_error(&self.facts, &stale.facts, terms, Trouble::Status5xx, self.clock.now())
             })
-    }
-
-    /// The operator's terms for this answer. A lifetime meant for files of a kind is not given to an answer of another
-    /// kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
-    fn terms(&self, headers: &HeaderMap) -> Terms {
-        let mut terms = self.rule().terms.clone();
-        let promised = promised_type(self.outbound.target.path());
-        let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if promised.is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
-            terms.ttl = None;
-            terms.ttl_override = false;
-            terms.status_ttl.clear();
-            terms.min_ttl = None;
-            terms.heuristic = None;
-        }
-        terms
     }
 
     /// The RFC's rules, then those of this gateway about what can be kept whole.
@@ -266,7 +259,9 @@ impl Fill {
             }
         }
         if !kept {
-            draft.body.append(last.unwrap_or_default());
+            if let Some(last) = last {
+                draft.body.append(last);
+            }
             draft.body.complete();
             return leader.keeps_nothing(Reason::TooLarge);
         }
@@ -298,10 +293,7 @@ impl Fill {
         compressible: bool,
     ) -> EntryParts {
         let mut tags = self.tags.clone();
-        tags.extend(rfc::cache_tags(&headers).iter().map(|name| tags::named_tag(name)));
-        tags.extend(rfc::groups(&headers).iter().map(|name| tags::group_tag(&self.host, name)));
-        tags.sort_unstable();
-        tags.dedup();
+        answer_tags(&self.host, &headers, &mut tags);
         EntryParts {
             key: self.key.clone(),
             vary,
@@ -334,6 +326,29 @@ fn whole(body: &Growing, last: Option<&Bytes>) -> Bytes {
         whole.extend_from_slice(last);
     }
     whole.freeze()
+}
+
+/// The operator's terms for an answer with these fields. A lifetime meant for files of a kind is not given to an answer of
+/// another kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
+pub(super) fn terms_for(rule: &Rule, path: &str, headers: &HeaderMap) -> Terms {
+    let mut terms = rule.terms.clone();
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if promised_type(path).is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
+        terms.ttl = None;
+        terms.ttl_override = false;
+        terms.status_ttl.clear();
+        terms.min_ttl = None;
+        terms.heuristic = None;
+    }
+    terms
+}
+
+/// The tags that an answer of `host` names itself, appended to `tags`.
+pub(super) fn answer_tags(host: &str, headers: &HeaderMap, tags: &mut Vec<String>) {
+    tags.extend(rfc::cache_tags(headers).iter().map(|name| tags::named_tag(name)));
+    tags.extend(rfc::groups(headers).iter().map(|name| tags::group_tag(host, name)));
+    tags.sort_unstable();
+    tags.dedup();
 }
 
 /// The media type, or a part of it, that a path's extension promises; `None` where it promises nothing.

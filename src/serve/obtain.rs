@@ -37,6 +37,23 @@ enum Gets {
     Erred(FetchError),
 }
 
+/// How an answer was come by.
+#[derive(Clone, Copy)]
+struct How {
+    /// It is kept, or will be once its body has ended.
+    stored: bool,
+    /// Another request fetched it.
+    collapsed: bool,
+    /// It was stored before, and the backend has confirmed it.
+    confirmed: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self { stored: true, collapsed: false, confirmed: false }
+    }
+}
+
 impl Gateway {
     /// Answers from the backend, sharing the fetch with whoever wants the same.
     pub(super) async fn obtain(
@@ -143,7 +160,15 @@ impl Gateway {
         match stage {
             Stage::NotShareable(reason) => match flight.take() {
                 Some(fetched) => self.through_or_parts(journey, trail, fetch, reason, fetched).await,
-                None => Gets::Alone(reason),
+                // A body that was over the limit, and over, before this asker looked: its place was kept.
+                None => match place.as_ref().and_then(Attendance::sit) {
+                    Some((draft, follow)) => {
+                        let fetch = Fetch { reason: Some(reason), ..fetch.clone() };
+                        let how = How { stored: false, ..How::default() };
+                        Gets::Answer(self.fetched(journey, trail, &fetch, &draft.head, Source::Follow(follow), how))
+                    }
+                    None => Gets::Alone(reason),
+                },
             },
             Stage::Erred(error) => match flight.take() {
                 Some(fetched) => {
@@ -178,7 +203,7 @@ impl Gateway {
         };
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
-            Stage::Landed(entry) => Some(entry),
+            Stage::Landed(entry) | Stage::Confirmed(entry) => Some(entry),
             _ => None,
         };
         if let Some(head) = head {
@@ -219,18 +244,38 @@ impl Gateway {
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
-                let entry = encode::suited(self.store(), entry, journey.asked.accepted);
-                let source = Source::Whole(entry.body.clone());
-                Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, collapsed))
+                let how = How { collapsed, ..How::default() };
+                Gets::Answer(self.landed(journey, trail, fetch, entry, how))
+            }
+            Stage::Confirmed(entry) => {
+                let how = How { collapsed, confirmed: true, ..How::default() };
+                Gets::Answer(self.landed(journey, trail, fetch, entry, how))
             }
             Stage::Streaming(draft) => {
-                let Some(follow) = place.map_or_else(|| draft.body.follow(), Attendance::sit) else {
-                    return Gets::Alone(Reason::TooLarge);
+                let seat = match place {
+                    Some(place) => place.sit().map(|(_, follow)| follow),
+                    None => draft.body.follow(),
                 };
+                let Some(follow) = seat else { return Gets::Alone(Reason::TooLarge) };
                 let Draft { head, .. } = &*draft;
-                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), collapsed))
+                let how = How { collapsed, ..How::default() };
+                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), how))
             }
         }
+    }
+
+    /// Answers with what has been kept, in the coding that suits the client.
+    fn landed(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        entry: Arc<Entry>,
+        how: How,
+    ) -> Response<Body> {
+        let entry = encode::suited(self.store(), entry, journey.asked.accepted);
+        let source = Source::Whole(entry.body.clone());
+        self.fetched(journey, trail, fetch, &entry, source, how)
     }
 
     /// Answers with what was fetched to be kept.
@@ -241,15 +286,15 @@ impl Gateway {
         fetch: &Fetch,
         entry: &Entry,
         source: Source,
-        collapsed: bool,
+        how: How,
     ) -> Response<Body> {
         let Journey { asked, routed, .. } = journey;
         let now = self.clock().now();
-        let confirmed = fetch.validate.as_ref().is_some_and(|stored| same_body(stored, entry));
+        let How { stored, collapsed, confirmed } = how;
         let status = CacheStatus {
             fwd: Some(fetch.forward),
             fwd_status: Some(if confirmed { http::StatusCode::NOT_MODIFIED } else { entry.status }),
-            stored: !collapsed,
+            stored: stored && !collapsed,
             collapsed,
             detail: fetch.reason.map(Reason::code),
             ..CacheStatus::default()
@@ -303,6 +348,7 @@ impl Gateway {
             facts: asked.facts.clone(),
             host: asked.host().to_owned(),
             tags: names,
+            stored: fetch.validate.as_ref().or(fetch.fallback.as_ref()).map(Arc::clone),
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
             born: journey.arrival,
@@ -354,8 +400,4 @@ async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Optio
 /// A part can be cut from a whole only when the whole is there.
 fn wants_whole(journey: &Journey<'_>) -> bool {
     journey.asked.facts.range
-}
-
-fn same_body(stored: &Entry, entry: &Entry) -> bool {
-    stored.body.as_ptr() == entry.body.as_ptr() && stored.body.len() == entry.body.len() && !stored.body.is_empty()
 }

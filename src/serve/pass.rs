@@ -13,13 +13,12 @@ use http::{Method, Response, StatusCode};
 use super::account::Trail;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
+use super::renew::{Renewal, Renewed};
 use super::shape;
-use super::{Gateway, Journey, respond};
+use super::{Gateway, Journey, fill, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf};
-use crate::rfc::{
-    self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
-};
+use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason};
 use crate::store::{Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
@@ -227,16 +226,18 @@ impl Gateway {
             HeadEffect::Nothing => {}
             HeadEffect::Invalidate => self.store().forget(key.bytes()),
             HeadEffect::Update => {
-                let terms = &journey.routed.rule.terms;
-                let mut headers = rfc::merge(&stored.headers, &fresh);
-                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-                if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
-                    headers.remove(header::AGE);
-                    let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-                    // Born when the request arrived, before the look-up: a change since then voids it.
-                    let parts = EntryParts { headers, facts, born: journey.arrival, ..stored.parts() };
-                    let _ = self.store().keep(Arc::new(Entry::new(parts)));
-                }
+                let path = journey.forwarded.split('?').next().unwrap_or_default();
+                let (asked, request, rule) = (&journey.asked.facts, &journey.asked.headers, journey.routed.rule);
+                let Some(renewed) = (Renewal { stored, fetched, asked, request, rule, path }).with(fresh) else {
+                    return;
+                };
+                let Renewed { headers, vary, facts } = renewed;
+                let mut tags = stored.tags.iter().map(|tag| tag.to_string()).collect();
+                fill::answer_tags(journey.asked.host(), &headers, &mut tags);
+                let tags = tags.into_iter().map(Arc::from).collect();
+                // Born when the request arrived, before the look-up: a change since then voids it.
+                let parts = EntryParts { headers, vary, facts, tags, born: journey.arrival, ..stored.parts() };
+                let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
         }
     }
