@@ -144,7 +144,7 @@ impl Gateway {
             return said.verdict("pass", Some(reason));
         }
         let mut key = KeyBuf::new();
-        if let Err(reason) = routed.rule.key(&target, &forwarded, &asked.headers, &mut key) {
+        if let Err(reason) = routed.rule.key(&target, &routed.captures, &forwarded, &asked.headers, &mut key) {
             return said.verdict("pass", Some(reason));
         }
         said.key = Some(key.to_key().to_string());

@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap};
 use http_body::Body as _;
 
-use super::encode;
+use super::{encode, pass};
 use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
@@ -187,12 +187,7 @@ impl Fill {
             Framing::Ambiguous => return Err(Reason::AmbiguousFraming),
             _ => {}
         }
-        let endless = fetched
-            .head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-        if endless {
+        if pass::is_endless(&fetched.head.headers) {
             return Err(Reason::EndlessStream);
         }
         if fetched.body.exact_length().is_some_and(|length| length > self.max_object()) {

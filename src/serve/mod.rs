@@ -104,7 +104,7 @@ impl Gateway {
     async fn answer(&self, journey: &Journey<'_>, trail: &mut Trail, now: Moment) -> Response<Body> {
         let Journey { asked, routed, forwarded, .. } = journey;
         let mut key = KeyBuf::new();
-        if let Err(reason) = routed.rule.key(&asked.target(), forwarded, &asked.headers, &mut key) {
+        if let Err(reason) = routed.rule.key(&asked.target(), &routed.captures, forwarded, &asked.headers, &mut key) {
             return self.pass(journey, trail, Body::empty(), reason).await;
         }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);

@@ -11,17 +11,21 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::account::Trail;
+use super::admit::Asked;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
 use super::shape;
-use super::{Gateway, Journey, respond};
+use super::{Gateway, GatewaySettings, Journey, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
-use crate::policy::{CacheKey, KeyBuf};
+use crate::policy::{CacheKey, KeyBuf, Routed, Target};
 use crate::rfc::{
     self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
 };
 use crate::store::{Born, Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
+
+/// Which of the client's fields go out: one of [`Outbound`]'s ways to make a request.
+type Outgoing = fn(&GatewaySettings, &Asked, &Routed<'_>, &str) -> Result<Outbound, Reason>;
 
 /// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
 pub(super) fn is_for_the_backend(headers: &HeaderMap) -> bool {
@@ -44,7 +48,7 @@ impl Gateway {
         if journey.asked.method.as_str() == "PURGE" {
             return self.purge(journey, trail).await;
         }
-        match self.send(journey, body).await {
+        match self.send(journey, Outbound::pass, body).await {
             Ok(fetched) => {
                 if rfc::invalidates(&journey.asked.method, fetched.head.status) {
                     self.invalidate(journey, &fetched.head.headers).await;
@@ -69,7 +73,7 @@ impl Gateway {
         found: &Found,
     ) -> Response<Body> {
         let born = self.store().ledger().born();
-        match self.send(journey, Body::empty()).await {
+        match self.send(journey, Outbound::head, Body::empty()).await {
             Ok(fetched) => {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
@@ -86,7 +90,7 @@ impl Gateway {
         }
     }
 
-    async fn send<B>(&self, journey: &Journey<'_>, body: B) -> Result<Fetched, FetchError>
+    async fn send<B>(&self, journey: &Journey<'_>, outbound: Outgoing, body: B) -> Result<Fetched, FetchError>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -94,7 +98,7 @@ impl Gateway {
         let Journey { asked, routed, forwarded, interim, .. } = journey;
         let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
         let origin = self.backend(&routed.rule.origin).ok_or_else(no_origin)?;
-        let outbound = Outbound::pass(self.settings(), asked, routed, forwarded)
+        let outbound = outbound(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
         let request = outbound.with_body(body, self.settings().max_request_body);
@@ -117,7 +121,7 @@ impl Gateway {
         let promised = headers.remove(header::CONTENT_LENGTH);
         let no_content = asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
         let unchanged = asked.facts.conditional
-            && asked.method == Method::GET
+            && matches!(asked.method, Method::GET | Method::HEAD)
             && rfc::precondition(&asked.method, &asked.headers, head.status, &headers) == Precondition::NotModified;
         let mut status = head.status;
         let content = if unchanged && status.is_success() {
@@ -131,7 +135,7 @@ impl Gateway {
             }
             Body::empty()
         } else {
-            if is_event_stream(&headers) {
+            if is_endless(&headers) {
                 body.wait_for_ever();
             }
             Body::from(Source::Through(Box::new(body)))
@@ -161,19 +165,22 @@ impl Gateway {
         let mut response = respond::error(reason, retry_after);
         let status = CacheStatus { detail: Some(reason.code()), ..CacheStatus::default() };
         shape::finish(self.settings(), journey.routed.rule, response.headers_mut(), status);
+        // Whatever the route sets on its answers, this is none of them.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 
     /// Drops what an unsafe method has changed. Effective on this node before the client is answered.
     async fn invalidate(&self, journey: &Journey<'_>, answer: &HeaderMap) {
-        let Journey { asked, forwarded, .. } = journey;
+        let Journey { asked, policy, .. } = journey;
         let host = asked.host();
-        let mut targets = rfc::invalidated(host, asked.scheme(), asked.path_and_query(), answer);
-        if *forwarded != asked.path_and_query() {
-            targets.push((*forwarded).to_owned());
-        }
+        let targets = rfc::invalidated(host, asked.scheme(), asked.path_and_query(), answer);
+        let mut forms: Vec<String> =
+            targets.iter().flat_map(|url| policy.forwarded_forms(&Target::new(false, host, url))).collect();
+        forms.sort_unstable();
+        forms.dedup();
         let urls =
-            targets.into_iter().map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
+            forms.into_iter().map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
         let groups =
             rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.to_owned(), name });
         let changes: Vec<Change> =
@@ -212,7 +219,7 @@ impl Gateway {
 
     /// The PURGE method, for those who hold the token (design: the admin API does more).
     async fn purge(&self, journey: &Journey<'_>, trail: &mut Trail) -> Response<Body> {
-        let Journey { asked, forwarded, .. } = journey;
+        let Journey { asked, policy, .. } = journey;
         let Some(token) = &self.settings().purge_method else {
             return self.failed(journey, trail, Reason::MethodRefused);
         };
@@ -223,9 +230,11 @@ impl Gateway {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return response;
         }
-        let selector = Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
-        let change = Change::new(selector, Purge::Hard, ChangeSource::Method);
-        match self.bus().publish(&[change], self.clock().now()).await {
+        let url = |path_and_query| Selector::Url { host: Some(asked.host().to_owned()), path_and_query };
+        let forms = policy.forwarded_forms(&asked.target()).into_iter();
+        let changes: Vec<Change> =
+            forms.map(|form| Change::new(url(form), Purge::Hard, ChangeSource::Method)).collect();
+        match self.bus().publish(&changes, self.clock().now()).await {
             Ok(receipt) => respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number })),
             Err(error) => {
                 tracing::error!(%error, "a purge could not be recorded");
@@ -235,10 +244,13 @@ impl Gateway {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+/// Answers without an end by their nature: they may be silent for as long as they like, and are never kept.
+pub(super) fn is_endless(headers: &HeaderMap) -> bool {
+    const ENDLESS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        ENDLESS.iter().any(|endless| kind.eq_ignore_ascii_case(endless))
+    })
 }
 
 fn too_large(error: &FetchError) -> bool {
