@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body as _;
 
 use super::{encode, pass};
@@ -118,16 +118,22 @@ impl Fill {
         if let Some(age) = age {
             headers.insert(header::AGE, age);
         }
-        let terms = &self.rule().terms;
+        let terms = terms(self.rule(), self.outbound.target.path(), &headers);
         let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-        let Storability::Store(ground) = rfc::storability(&self.facts, &answer, terms) else { return None };
+        let Storability::Store(ground) = rfc::storability(&self.facts, &answer, &terms) else { return None };
         headers.remove(header::AGE);
-        let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
+        let facts = StoredFacts::new(&answer, &ground, &terms, fetched.sent, fetched.received);
         let vary = match Vary::read(&fresh) {
             Vary::None => stored.vary.clone(),
             vary => VaryKey::of(&vary, &self.request),
         };
-        let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
+        let length = stored.body.len() as u64;
+        let compressible = encode::compressible(self.rule(), stored.status, &headers, Some(length));
+        if compressible {
+            // A 304 with a Vary of its own has just replaced ours.
+            encode::vary_on_coding(&mut headers);
+        }
+        let parts = self.parts(stored.status, headers, vary, facts, compressible);
         Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
 
@@ -137,7 +143,7 @@ impl Fill {
             let detail = format!("{} while a stale answer was at hand", fetched.head.status);
             return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
         }
-        let terms = self.terms(&fetched.head.headers);
+        let terms = terms(self.rule(), self.outbound.target.path(), &fetched.head.headers);
         let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
             .dated(fetched.received.wall);
         match self.keepable(&answer, &terms, &fetched) {
@@ -160,28 +166,15 @@ impl Fill {
             })
     }
 
-    /// The operator's terms for this answer. A lifetime meant for files of a kind is not given to an answer of another
-    /// kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
-    fn terms(&self, headers: &HeaderMap) -> Terms {
-        let mut terms = self.rule().terms.clone();
-        let promised = promised_type(self.outbound.target.path());
-        let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if promised.is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
-            terms.ttl = None;
-            terms.ttl_override = false;
-            terms.status_ttl.clear();
-            terms.min_ttl = None;
-            terms.heuristic = None;
-        }
-        terms
-    }
-
     /// The RFC's rules, then those of this gateway about what can be kept whole.
     fn keepable(&self, answer: &ResponseFacts, terms: &Terms, fetched: &Fetched) -> Result<Ground, Reason> {
         let ground = match rfc::storability(&self.facts, answer, terms) {
             Storability::Store(ground) => ground,
-            Storability::Refuse(reason) => return Err(reason),
+            Storability::Refuse(reason) => return Err(self.unless_mismatched(reason, answer)),
         };
+        if self.carries_unkeyed(&fetched.head.headers) {
+            return Err(Reason::UnkeyedInput);
+        }
         match fetched.framing {
             Framing::CloseDelimited => return Err(Reason::CloseDelimited),
             Framing::Ambiguous => return Err(Reason::AmbiguousFraming),
@@ -196,6 +189,25 @@ impl Fill {
         Ok(ground)
     }
 
+    /// The better reason for a refusal: with the route's own lifetime the answer would have been kept.
+    fn unless_mismatched(&self, reason: Reason, answer: &ResponseFacts) -> Reason {
+        let own = rfc::storability(&self.facts, answer, &self.rule().terms);
+        if matches!(own, Storability::Store(_)) { Reason::TypeMismatch } else { reason }
+    }
+
+    /// The strict profile keeps nothing that a field beside the key may have shaped: one that the route lets through, and
+    /// that the answer does not name in Vary either.
+    fn carries_unkeyed(&self, answer: &HeaderMap) -> bool {
+        let rule = self.rule();
+        let Some(strict) = &rule.strict else { return false };
+        let vary = Vary::read(answer);
+        let named = |name: &HeaderName| matches!(&vary, Vary::Fields(names) if names.contains(name));
+        // What the route sets in its place is the route's, and in the key.
+        let as_sent = |name: &HeaderName| self.outbound.headers.get_all(name) == self.request.get_all(name);
+        let mut through = strict.forward_headers.iter().filter(|name| self.request.contains_key(*name));
+        through.any(|name| as_sent(name) && !rule.key_headers().contains(name) && !named(name))
+    }
+
     /// Keeps the answer while it streams.
     async fn keep(self, leader: Leader, fetched: Fetched, answer: &ResponseFacts, ground: &Ground, terms: &Terms) {
         let Fetched { head, body, sent, received, .. } = fetched;
@@ -207,6 +219,10 @@ impl Fill {
         // "A recipient with a clock that receives a response message without a Date header field MUST record the time it
         // was received" (RFC 9110 §6.6.1).
         headers.entry(header::DATE).or_insert_with(|| rfc::format_http_date(received.wall));
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            // Who encodes has looked at Accept-Encoding, whether it says so or not; others may not be able to read this.
+            encode::vary_on_coding(&mut headers);
+        }
         let vary = VaryKey::of(&Vary::read(&headers), &self.request);
         let compressible = encode::compressible(self.rule(), head.status, &headers, body.exact_length());
         if compressible {
@@ -259,8 +275,10 @@ impl Fill {
             draft.body.complete();
             return leader.keeps_nothing(Reason::TooLarge);
         }
-        let whole = whole(&draft.body, last.as_ref());
-        let entry = Arc::new(Entry::new(EntryParts { body: whole, ..draft.head.parts() }));
+        let body = whole(&draft.body, last.as_ref());
+        // Where the length was not known before, it is now.
+        let compressible = draft.head.compressible && body.len() as u64 >= self.rule().compress.min_size;
+        let entry = Arc::new(Entry::new(EntryParts { body, compressible, ..draft.head.parts() }));
         let _ = self.store.keep(Arc::clone(&entry));
         if let Some(last) = last {
             draft.body.append(last);
@@ -323,6 +341,22 @@ fn whole(body: &Growing, last: Option<&Bytes>) -> Bytes {
         whole.extend_from_slice(last);
     }
     whole.freeze()
+}
+
+/// The operator's terms for an answer to `path`. A lifetime meant for files of a kind is not given to an answer of another
+/// kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
+pub(super) fn terms(rule: &Rule, path: &str, answer: &HeaderMap) -> Terms {
+    let mut terms = rule.terms.clone();
+    let promised = promised_type(path);
+    let given = answer.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if promised.is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
+        terms.ttl = None;
+        terms.ttl_override = false;
+        terms.status_ttl.clear();
+        terms.min_ttl = None;
+        terms.heuristic = None;
+    }
+    terms
 }
 
 /// The media type, or a part of it, that a path's extension promises; `None` where it promises nothing.

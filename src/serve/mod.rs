@@ -137,7 +137,7 @@ impl Gateway {
             ..CacheStatus::default()
         };
         trail.hit(stale);
-        let entry = encode::suited(self.store(), entry, asked.accepted);
+        let entry = encode::suited(self.store(), entry, asked);
         let occasion = Occasion { settings: self.settings(), asked, rule: routed.rule, now };
         shape::shape(occasion, &entry, Source::Whole(entry.body.clone()), status)
     }

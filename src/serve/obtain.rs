@@ -198,7 +198,7 @@ impl Gateway {
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
-                let entry = encode::suited(self.store(), entry, journey.asked.accepted);
+                let entry = encode::suited(self.store(), entry, journey.asked);
                 let source = Source::Whole(entry.body.clone());
                 Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, collapsed))
             }

@@ -15,7 +15,7 @@ use super::admit::Asked;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
 use super::shape;
-use super::{Gateway, GatewaySettings, Journey, respond};
+use super::{Gateway, GatewaySettings, Journey, encode, fill, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf, Routed, Target};
 use crate::rfc::{
@@ -204,12 +204,17 @@ impl Gateway {
             HeadEffect::Nothing => {}
             HeadEffect::Invalidate => self.store().forget(key.bytes()),
             HeadEffect::Update => {
-                let terms = &journey.routed.rule.terms;
+                let rule = journey.routed.rule;
                 let mut headers = rfc::merge(&stored.headers, &fresh);
+                let path = journey.forwarded.split('?').next().unwrap_or_default();
+                let terms = fill::terms(rule, path, &headers);
                 let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-                if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
+                if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, &terms) {
                     headers.remove(header::AGE);
-                    let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
+                    if stored.compressible {
+                        encode::vary_on_coding(&mut headers);
+                    }
+                    let facts = StoredFacts::new(&answer, &ground, &terms, fetched.sent, fetched.received);
                     let parts = EntryParts { headers, facts, born, ..stored.parts() };
                     let _ = self.store().keep(Arc::new(Entry::new(parts)));
                 }
