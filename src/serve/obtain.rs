@@ -35,6 +35,15 @@ enum Gets {
     Alone(Reason),
 }
 
+/// How a request came by what was fetched.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// It waited for another one's fetch.
+    collapsed: bool,
+    /// A 304 said that what was stored still holds.
+    confirmed: bool,
+}
+
 impl Gateway {
     /// Answers from the backend, sharing the fetch with whoever wants the same.
     pub(super) async fn obtain(
@@ -198,16 +207,19 @@ impl Gateway {
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
+                // Judged before another coding takes its place: it is the body that tells.
+                let confirmed = fetch.validate.as_ref().is_some_and(|stored| same_body(stored, &entry));
                 let entry = encode::suited(self.store(), entry, journey.asked);
                 let source = Source::Whole(entry.body.clone());
-                Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, collapsed))
+                Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, Manner { collapsed, confirmed }))
             }
             Stage::Streaming(draft) => {
                 let Some(follow) = place.map_or_else(|| draft.body.follow(), Attendance::sit) else {
                     return Gets::Alone(Reason::TooLarge);
                 };
                 let Draft { head, .. } = &*draft;
-                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), collapsed))
+                let manner = Manner { collapsed, confirmed: false };
+                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), manner))
             }
         }
     }
@@ -220,11 +232,11 @@ impl Gateway {
         fetch: &Fetch,
         entry: &Entry,
         source: Source,
-        collapsed: bool,
+        manner: Manner,
     ) -> Response<Body> {
         let Journey { asked, routed, .. } = journey;
+        let Manner { collapsed, confirmed } = manner;
         let now = self.clock().now();
-        let confirmed = fetch.validate.as_ref().is_some_and(|stored| same_body(stored, entry));
         let status = CacheStatus {
             fwd: Some(fetch.forward),
             fwd_status: Some(if confirmed { http::StatusCode::NOT_MODIFIED } else { entry.status }),
