@@ -124,6 +124,7 @@ fn check<B: http_body::Body>(
     let trusted = is_trusted(&settings.trusted_proxies, client.address.ip());
     let secure = if trusted { forwarded_proto(&headers).unwrap_or(client.secure) } else { client.secure };
     let host = host_of(&uri, &headers, version, secure, trusted)?;
+    let uri = rooted(uri)?;
     let peer = client.address.ip().to_canonical();
     let address = if trusted { client_behind(settings, &headers, peer) } else { peer };
 
@@ -178,6 +179,15 @@ fn check_target(settings: &GatewaySettings, method: &Method, uri: &Uri) -> Resul
         return Err(Reason::BadTarget);
     }
     Ok(())
+}
+
+/// "If the target URI's path component is empty, the client MUST send "/" as the path within the origin-form"
+/// (RFC 9112 §3.2.1). A target in absolute form may leave it out even before a query, and no backend is to see that.
+fn rooted(uri: Uri) -> Result<Uri, Reason> {
+    match uri.path_and_query().map(http::uri::PathAndQuery::as_str) {
+        Some(target) if target.starts_with('?') => format!("/{target}").parse().map_err(|_| Reason::BadTarget),
+        _ => Ok(uri),
+    }
 }
 
 /// hyper has chosen the framing; here the fields that could be read differently by somebody else are refused.

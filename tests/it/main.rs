@@ -4,6 +4,7 @@ mod admin;
 mod encoding;
 mod leakage;
 mod limits;
+mod poisoning;
 mod purge_method;
 mod routes;
 mod semantics;
