@@ -182,10 +182,11 @@ impl Gateway {
             _ => None,
         };
         if let Some(head) = head {
+            // Whatever becomes of it: the next flight is looked for by all the fields that are known to matter.
+            names.extend(head.vary.names().cloned());
+            names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+            names.dedup();
             if !head.vary.matches(&journey.asked.headers) {
-                names.extend(head.vary.names().cloned());
-                names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-                names.dedup();
                 return Gets::Again(None);
             }
             if !self.still_holds(head, journey.arrival) {
