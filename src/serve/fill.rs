@@ -43,8 +43,6 @@ pub struct Fill {
     pub rule: usize,
     /// What the answer is kept under.
     pub key: CacheKey,
-    /// What is remembered of answers to requests with credentials, under a key that holds no answers.
-    pub private_key: CacheKey,
     /// The request that is sent.
     pub outbound: Outbound,
     /// The request's fields, by which variants are told apart.
@@ -149,9 +147,7 @@ impl Fill {
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
                 self.drop_superseded(reason, fetched.head.status);
-                // What is withheld for a client's credentials says nothing to those without.
-                let key = if reason == Reason::Authorization { &self.private_key } else { &self.key };
-                self.store.remember_uncacheable(key.clone(), reason, until);
+                self.store.remember_uncacheable(self.key.clone(), reason, until);
                 leader.lands_for_one(reason, fetched);
             }
         }
