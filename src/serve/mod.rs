@@ -120,11 +120,7 @@ impl Gateway {
                 self.hit(journey, trail, entry, Some(reason), now)
             }
             Verdict::Fetch(_) if asked.method == Method::HEAD => self.head(journey, trail, &key, &found).await,
-            Verdict::Fetch(fetch) => {
-                // The last answer was for one client alone: nobody waits to be told so again.
-                let share = fetch.share && self.store().known_uncacheable(key.as_slice(), now).is_none();
-                self.obtain(journey, trail, &key, judge::Fetch { share, ..fetch }).await
-            }
+            Verdict::Fetch(fetch) => self.obtain(journey, trail, &key, fetch).await,
             Verdict::Refuse(reason) => self.failed(journey, trail, reason),
         }
     }

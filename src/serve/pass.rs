@@ -44,11 +44,11 @@ impl Gateway {
             return self.purge(journey, trail).await;
         }
         let fault = Arc::new(OnceLock::new());
-        match self.send(journey, body, &fault).await {
+        let is_write = rfc::invalidates(&journey.asked.method, StatusCode::OK);
+        let sent =
+            if is_write { self.write(journey, body, &fault).await } else { self.send(journey, body, &fault).await };
+        match sent {
             Ok(fetched) => {
-                if rfc::invalidates(&journey.asked.method, fetched.head.status) {
-                    self.invalidate(journey, &fetched.head.headers).await;
-                }
                 let forward = if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
                 self.through(journey, trail, fetched, Some(forward), reason)
             }
@@ -95,14 +95,65 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
+        self.exchange(journey, body, fault)?.await
+    }
+
+    /// Sends a write, and drops what it has changed. In a task of its own: a client that leaves does not keep this gateway
+    /// from hearing what became of it. Without an answer nobody knows, so it counts as done.
+    async fn write<B>(
+        &self,
+        journey: &Journey<'_>,
+        body: B,
+        fault: &Arc<OnceLock<Reason>>,
+    ) -> Result<Fetched, FetchError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let exchange = self.exchange(journey, body, fault)?;
+        let method = journey.asked.method.clone();
+        let written = Written {
+            gateway: self.clone(),
+            host: journey.asked.host().to_owned(),
+            scheme: journey.asked.scheme(),
+            path_and_query: journey.asked.path_and_query().to_owned(),
+            forwarded: journey.forwarded.to_owned(),
+        };
+        let task = tokio::spawn(async move {
+            let outcome = exchange.await;
+            let answer = match &outcome {
+                Ok(fetched) if rfc::invalidates(&method, fetched.head.status) => Some(fetched.head.headers.clone()),
+                Err(error) if error.may_have_acted() => Some(HeaderMap::new()),
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                written.invalidate(&answer).await;
+            }
+            outcome
+        });
+        task.await.unwrap_or_else(|error| Err(FetchError::new(FetchErrorKind::Closed, error.to_string())))
+    }
+
+    /// The request to the backend, ready to be sent by whoever awaits it.
+    fn exchange<B>(
+        &self,
+        journey: &Journey<'_>,
+        body: B,
+        fault: &Arc<OnceLock<Reason>>,
+    ) -> Result<impl Future<Output = Result<Fetched, FetchError>> + Send + use<B>, FetchError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let Journey { asked, routed, forwarded, interim, .. } = journey;
         let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
-        let origin = self.backend(&routed.rule.origin).ok_or_else(no_origin)?;
+        let origin = Arc::clone(self.origin(&routed.rule.origin).ok_or_else(no_origin)?);
         let outbound = Outbound::pass(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
         let request = outbound.with_body(body, self.settings().max_request_body, fault);
-        origin.fetch(request, replayable, interim.clone()).await
+        let interim = interim.clone();
+        Ok(async move { origin.fetch(request, replayable, interim).await })
     }
 
     /// The backend's answer, for this client only.
@@ -170,25 +221,6 @@ impl Gateway {
         response
     }
 
-    /// Drops what an unsafe method has changed. Effective on this node before the client is answered.
-    async fn invalidate(&self, journey: &Journey<'_>, answer: &HeaderMap) {
-        let Journey { asked, forwarded, .. } = journey;
-        let host = asked.host();
-        let mut targets = rfc::invalidated(host, asked.scheme(), asked.path_and_query(), answer);
-        if *forwarded != asked.path_and_query() {
-            targets.push((*forwarded).to_owned());
-        }
-        let urls =
-            targets.into_iter().map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
-        let groups =
-            rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.to_owned(), name });
-        let changes: Vec<Change> =
-            urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
-        if let Err(error) = self.bus().publish(&changes, self.clock().now()).await {
-            tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
-        }
-    }
-
     fn learn_from_head(&self, journey: &Journey<'_>, key: &CacheKey, stored: &Arc<Entry>, fetched: &Fetched) {
         let mut fresh = fetched.head.headers.clone();
         rfc::strip_hop_by_hop_response(&mut fresh);
@@ -233,6 +265,34 @@ impl Gateway {
                 tracing::error!(%error, "a purge could not be recorded");
                 self.failed(journey, trail, Reason::Internal)
             }
+        }
+    }
+}
+
+/// The target of a write.
+struct Written {
+    gateway: Gateway,
+    host: String,
+    scheme: &'static str,
+    path_and_query: String,
+    forwarded: String,
+}
+
+impl Written {
+    /// Drops what a write with this answer has changed. Effective on this node before the client is answered.
+    async fn invalidate(self, answer: &HeaderMap) {
+        let Self { gateway, host, scheme, path_and_query, forwarded } = self;
+        let mut targets = rfc::invalidated(&host, scheme, &path_and_query, answer);
+        if forwarded != path_and_query {
+            targets.push(forwarded);
+        }
+        let urls = targets.into_iter().map(|path_and_query| Selector::Url { host: Some(host.clone()), path_and_query });
+        let groups =
+            rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.clone(), name });
+        let changes: Vec<Change> =
+            urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
+        if let Err(error) = gateway.bus().publish(&changes, gateway.clock().now()).await {
+            tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
         }
     }
 }
