@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body as _;
 
-use super::encode;
 use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
 use super::growing::Growing;
 use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
+use super::{encode, pass};
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
 use crate::rfc::{
@@ -182,25 +182,42 @@ impl Fill {
     fn keepable(&self, answer: &ResponseFacts, terms: &Terms, fetched: &Fetched) -> Result<Ground, Reason> {
         let ground = match rfc::storability(&self.facts, answer, terms) {
             Storability::Store(ground) => ground,
-            Storability::Refuse(reason) => return Err(reason),
+            Storability::Refuse(reason) => return Err(self.unless_mismatched(reason, answer)),
         };
+        if self.carries_unkeyed(&fetched.head.headers) {
+            return Err(Reason::UnkeyedInput);
+        }
         match fetched.framing {
             Framing::CloseDelimited => return Err(Reason::CloseDelimited),
             Framing::Ambiguous => return Err(Reason::AmbiguousFraming),
             _ => {}
         }
-        let endless = fetched
-            .head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-        if endless {
+        if pass::is_endless(&fetched.head.headers) {
             return Err(Reason::EndlessStream);
         }
         if fetched.body.exact_length().is_some_and(|length| length > self.max_object()) {
             return Err(Reason::TooLarge);
         }
         Ok(ground)
+    }
+
+    /// The better reason for a refusal: with the route's own lifetime the answer would have been kept.
+    fn unless_mismatched(&self, reason: Reason, answer: &ResponseFacts) -> Reason {
+        let own = rfc::storability(&self.facts, answer, &self.rule().terms);
+        if matches!(own, Storability::Store(_)) { Reason::TypeMismatch } else { reason }
+    }
+
+    /// The strict profile keeps nothing that a field beside the key may have shaped: one that the route lets through, and
+    /// that the answer does not name in Vary either.
+    fn carries_unkeyed(&self, answer: &HeaderMap) -> bool {
+        let rule = self.rule();
+        let Some(strict) = &rule.strict else { return false };
+        let vary = Vary::read(answer);
+        let named = |name: &HeaderName| matches!(&vary, Vary::Fields(names) if names.contains(name));
+        // What the route sets in its place is the route's, and in the key.
+        let as_sent = |name: &HeaderName| self.outbound.headers.get_all(name) == self.request.get_all(name);
+        let mut through = strict.forward_headers.iter().filter(|name| self.request.contains_key(*name));
+        through.any(|name| as_sent(name) && !rule.key_headers().contains(name) && !named(name))
     }
 
     /// Keeps the answer while it streams.
@@ -214,6 +231,10 @@ impl Fill {
         // "A recipient with a clock that receives a response message without a Date header field MUST record the time it
         // was received" (RFC 9110 §6.6.1).
         headers.entry(header::DATE).or_insert_with(|| rfc::format_http_date(received.wall));
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            // Who encodes has looked at Accept-Encoding, whether it says so or not; others may not be able to read this.
+            encode::vary_on_coding(&mut headers);
+        }
         let vary = VaryKey::of(&Vary::read(&headers), &self.request);
         let compressible = encode::compressible(self.rule(), head.status, &headers, body.exact_length());
         if compressible {
@@ -268,8 +289,10 @@ impl Fill {
             draft.body.complete();
             return leader.keeps_nothing(Reason::TooLarge);
         }
-        let whole = whole(&draft.body, last.as_ref());
-        let entry = Arc::new(Entry::new(EntryParts { body: whole, ..draft.head.parts() }));
+        let body = whole(&draft.body, last.as_ref());
+        // Where the length was not known before, it is now.
+        let compressible = draft.head.compressible && body.len() as u64 >= self.rule().compress.min_size;
+        let entry = Arc::new(Entry::new(EntryParts { body, compressible, ..draft.head.parts() }));
         let _ = self.store.keep(Arc::clone(&entry));
         if let Some(last) = last {
             draft.body.append(last);

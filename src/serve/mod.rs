@@ -105,7 +105,7 @@ impl Gateway {
     async fn answer(&self, journey: &Journey<'_>, trail: &mut Trail, now: Moment) -> Response<Body> {
         let Journey { asked, routed, forwarded, .. } = journey;
         let mut key = KeyBuf::new();
-        if let Err(reason) = routed.rule.key(&asked.target(), forwarded, &asked.headers, &mut key) {
+        if let Err(reason) = routed.rule.key(&asked.target(), &routed.captures, forwarded, &asked.headers, &mut key) {
             return self.pass(journey, trail, Body::empty(), reason).await;
         }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
@@ -142,7 +142,7 @@ impl Gateway {
             ..CacheStatus::default()
         };
         trail.hit(stale);
-        let entry = encode::suited(self.store(), entry, asked.accepted);
+        let entry = encode::suited(self.store(), entry, asked);
         let occasion = Occasion { settings: self.settings(), asked, rule: routed.rule, now };
         shape::shape(occasion, &entry, Source::Whole(entry.body.clone()), status)
     }

@@ -273,7 +273,7 @@ impl Gateway {
         entry: Arc<Entry>,
         how: How,
     ) -> Response<Body> {
-        let entry = encode::suited(self.store(), entry, journey.asked.accepted);
+        let entry = encode::suited(self.store(), entry, journey.asked);
         let source = Source::Whole(entry.body.clone());
         self.fetched(journey, trail, fetch, &entry, source, how)
     }

@@ -53,7 +53,7 @@ pub fn shape(occasion: Occasion<'_>, entry: &Entry, source: Source, status: Cach
         headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     }
     if let Some(ttl) = rule.cdn_ttl.filter(|_| !refused) {
-        tell_cdn(headers, age + ttl);
+        tell_cdn(headers, if settings.expose_age { age + ttl } else { ttl });
     }
     finish(settings, rule, headers, status);
     response

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use forebay::upstream::{BoxError, FetchError, FetchErrorKind, Interims, OutBody};
+use forebay::upstream::{BoxError, Endpoint, FetchError, FetchErrorKind, Interims, OutBody};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -29,6 +29,10 @@ pub struct Backend {
 #[derive(Default)]
 struct State {
     paths: HashMap<String, Script>,
+    /// What comes with an answer that shows the request, for paths without a script.
+    mirror: Option<HeaderMap>,
+    /// Endpoints, as `host:port`, that cannot be connected to.
+    down: Vec<String>,
 }
 
 #[derive(Default)]
@@ -99,6 +103,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub origin: String,
+    /// The endpoint's `host:port`.
+    pub endpoint: String,
 }
 
 impl Backend {
@@ -115,15 +121,37 @@ impl Backend {
         Service { backend: self.clone(), origin: origin.to_owned() }
     }
 
+    /// From now on, paths without a script answer with the request itself, and with these fields.
+    pub fn mirrors(&self, fields: &[&str]) {
+        let field = |line: &&str| {
+            let (name, value) = line.split_once(':').expect("name: value");
+            (name.trim().parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap())
+        };
+        self.state.lock().unwrap().mirror = Some(fields.iter().map(field).collect());
+    }
+
+    /// These endpoints (`host:port`), and no others, cannot be connected to.
+    pub fn down(&self, endpoints: &[&str]) {
+        self.state.lock().unwrap().down = endpoints.iter().map(|one| (*one).to_owned()).collect();
+    }
+
     async fn answer(self, origin: String, request: Request<OutBody>) -> Result<Answer, BoxError> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         let body = body.collect().await?.to_bytes();
         self.transcript.note(format!("  backend {} {path} {:?}", parts.method, conditions(&parts.headers)));
+        let endpoint =
+            parts.extensions.get::<Endpoint>().map(|endpoint| endpoint.authority.clone()).unwrap_or_default();
         let held = {
             let mut state = self.state.lock().unwrap();
+            if state.down.contains(&endpoint) {
+                return Err(FetchError::new(FetchErrorKind::Connect, format!("{endpoint} is down")).into());
+            }
+            if let (Some(fields), false) = (&state.mirror, state.paths.contains_key(&path)) {
+                return Ok(answer(&parts, StatusCode::OK, fields.clone(), shown(&parts, &body), false));
+            }
             let script = state.paths.entry(path.clone()).or_default();
-            let asked = Asked { method: parts.method.clone(), headers: parts.headers.clone(), body, origin };
+            let asked = Asked { method: parts.method.clone(), headers: parts.headers.clone(), body, origin, endpoint };
             script.asked.push(asked);
             (!script.holds.is_empty()).then(|| script.holds.remove(0))
         };
@@ -234,6 +262,15 @@ fn fields(lines: &[&str]) -> HeaderMap {
     lines.iter().map(field).collect()
 }
 
+/// A request as text: all that its answer could depend on.
+fn shown(parts: &http::request::Parts, body: &Bytes) -> Bytes {
+    let path = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let mut lines: Vec<String> =
+        parts.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.as_bytes().escape_ascii())).collect();
+    lines.sort_unstable();
+    format!("{} {path}\n{}\n{}", parts.method, lines.concat(), body.escape_ascii()).into()
+}
+
 fn conditions(headers: &HeaderMap) -> Vec<String> {
     ["if-none-match", "if-modified-since", "range"]
         .iter()
@@ -296,6 +333,15 @@ impl futures_core::Stream for Pieces {
 
 fn streamed(pieces: mpsc::UnboundedReceiver<Result<Bytes, BoxError>>) -> UnsyncBoxBody<Bytes, BoxError> {
     StreamBody::new(Pieces(pieces)).boxed_unsync()
+}
+
+impl Asked {
+    /// A field as the backend saw it; its lines joined by a comma, nothing where there was none.
+    pub fn text(&self, name: &str) -> String {
+        let lines: Vec<_> =
+            self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        lines.join(", ")
+    }
 }
 
 /// The backend's side of one path.
@@ -421,6 +467,11 @@ impl Path {
     /// How many of these pieces were taken so far.
     pub fn taken(&self) -> usize {
         self.script(|script| script.extras.taken.load(Ordering::Relaxed))
+    }
+
+    /// All requests so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.script(|script| script.asked.clone())
     }
 
     fn set(self, reply: Reply) -> Self {
