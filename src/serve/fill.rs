@@ -145,7 +145,7 @@ impl Fill {
             // An error says nothing about whether this key's answers can be shared, so it is not remembered.
             Err(reason) if Trouble::of(fetched.head.status).is_some() => {
                 let detail = format!("{} ({})", fetched.head.status, reason.code());
-                leader.errs(reason, FetchError::new(FetchErrorKind::ErrorStatus, detail), fetched);
+                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), fetched);
             }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;

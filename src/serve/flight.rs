@@ -73,7 +73,7 @@ pub enum Stage {
     NotShareable(Reason),
     /// The backend answered with an error that may not be shared; whoever began the flight finds it with
     /// [`Flight::take`]. It may be that asker's own fault, so it says little to the others.
-    Erred(Reason, FetchError),
+    Erred(FetchError),
     /// The backend could not be asked, or its answer cannot be used. The same for everybody who waited.
     Failed(FetchError),
     /// The fetch ended without reaching any other stage.
@@ -308,10 +308,10 @@ impl Leader {
         self.ends(Stage::NotShareable(reason));
     }
 
-    /// The backend's answer is an error, and not for everybody, for this reason.
-    pub fn errs(self, reason: Reason, error: FetchError, fetched: Fetched) {
+    /// The backend's answer is an error, and not for everybody.
+    pub fn errs(self, error: FetchError, fetched: Fetched) {
         *lock(&self.flight.private) = Some(fetched);
-        self.ends(Stage::Erred(reason, error));
+        self.ends(Stage::Erred(error));
     }
 
     /// The answer went to those who read it, and is not there for anybody else.
@@ -345,7 +345,7 @@ impl Drop for Leader {
 }
 
 fn is_over(stage: &Stage) -> bool {
-    matches!(stage, Stage::NotShareable(_) | Stage::Erred(..) | Stage::Failed(_) | Stage::Abandoned)
+    matches!(stage, Stage::NotShareable(_) | Stage::Erred(_) | Stage::Failed(_) | Stage::Abandoned)
 }
 
 /// A flight that has not asked the backend yet will be born later than any number there is now.

@@ -170,9 +170,10 @@ impl Gateway {
                     None => Gets::Alone(reason),
                 },
             },
-            Stage::Erred(reason, error) => match flight.take() {
+            Stage::Erred(error) => match flight.take() {
                 Some(fetched) => {
                     trail.backend_error(&error);
+                    let reason = Reason::BackendBroken;
                     Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
                 }
                 None => Gets::Erred(error),
@@ -239,7 +240,7 @@ impl Gateway {
             Stage::Asked => Gets::Again(None),
             // A defect in here. To ask again would meet it again, once per asker.
             Stage::Abandoned => Gets::Answer(self.stale(journey, trail, fetch, Reason::Internal)),
-            Stage::Erred(_, error) => Gets::Erred(error),
+            Stage::Erred(error) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
