@@ -80,6 +80,9 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
+            if let Some(stored) = &self.validate {
+                encode::hand_on(&self.store, stored, &entry);
+            }
             return leader.confirms(entry);
         }
         // The 304 confirms something else than what is stored (RFC 9111 §4.3.4): ask again, for the whole.
