@@ -25,7 +25,7 @@ use crate::clock::Moment;
 /// When to refuse, for how long, and when to trust again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// This many failures in a row open the breaker. 1 or more; 0 counts as 1. Default 5.
+    /// This many attempts in a row that reached nobody open the breaker. 1 or more; 0 counts as 1. Default 5.
     pub consecutive: u32,
     /// This share of failures in the window opens it, in percent: 1 to 100; above 100 the share is ignored. Default 50.
     pub failure_percent: u32,
@@ -90,6 +90,18 @@ pub enum Admission {
     },
 }
 
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Well.
+    Good,
+    /// Badly, but somebody was there: an error, or an answer that broke off. One bad URL can bring about many of these in
+    /// a row, so they count by their share only.
+    Poor,
+    /// Nobody was there. A few of these in a row are enough.
+    Unreachable,
+}
+
 /// The right to try once.
 #[derive(Debug)]
 #[must_use = "a ticket that is dropped records no outcome"]
@@ -140,8 +152,9 @@ impl Breaker {
     }
 
     /// How an admitted attempt went.
-    pub fn record(&self, mut ticket: Ticket, ok: bool, now: Moment) {
+    pub fn record(&self, mut ticket: Ticket, outcome: Outcome, now: Moment) {
         ticket.settled = true;
+        let ok = outcome == Outcome::Good;
         let settings = &self.shared.settings;
         let mut state = self.shared.lock();
         if ticket.era != state.era {
@@ -149,7 +162,10 @@ impl Breaker {
         }
         match &mut state.phase {
             Phase::Admitting { in_a_row, window } => {
-                *in_a_row = if ok { 0 } else { in_a_row.saturating_add(1) };
+                *in_a_row = match outcome {
+                    Outcome::Good | Outcome::Poor => 0,
+                    Outcome::Unreachable => in_a_row.saturating_add(1),
+                };
                 window.count(settings, now, ok);
                 if *in_a_row >= settings.consecutive.max(1) || window.too_many_failures(settings) {
                     state.open(settings, now);
@@ -322,15 +338,22 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// A breaker and a clock of its own, driven by a script: `ok`, `bad`, `refused`, `+N` (seconds), a state's name.
+    /// A breaker and a clock of its own, driven by a script: `ok`, `poor`, `bad`, `refused`, `+N` (seconds), a state's name.
     fn check(settings: &BreakerSettings, script: &str) {
         let breaker = Breaker::new(settings.clone());
         let mut now = at(100);
         for (index, step) in script.split_whitespace().enumerate() {
             let place = format!("step {index} ({step}) of {script:?}");
             match step {
-                "ok" | "bad" => match breaker.admit(now) {
-                    Admission::Yes(ticket) => breaker.record(ticket, step == "ok", now),
+                "ok" | "poor" | "bad" => match breaker.admit(now) {
+                    Admission::Yes(ticket) => {
+                        let outcome = match step {
+                            "ok" => Outcome::Good,
+                            "poor" => Outcome::Poor,
+                            _ => Outcome::Unreachable,
+                        };
+                        breaker.record(ticket, outcome, now);
+                    }
                     Admission::No { .. } => panic!("refused at {place}"),
                 },
                 "refused" => {
@@ -356,6 +379,8 @@ mod tests {
         let settings = BreakerSettings { consecutive: 3, probes: 2, ..BreakerSettings::default() };
         for script in [
             "bad bad ok bad bad admitting",
+            "bad bad poor bad bad admitting",
+            "poor poor poor poor poor admitting",
             "bad bad bad refusing refused +1 ok probing ok admitting ok bad bad admitting",
             "bad bad bad +1 bad refusing refused",
         ] {
@@ -401,18 +426,18 @@ mod tests {
             Admission::Yes(ticket) => Some(ticket),
             Admission::No { .. } => None,
         };
-        breaker.record(admitted(at(0)).unwrap(), false, at(0));
+        breaker.record(admitted(at(0)).unwrap(), Outcome::Unreachable, at(0));
 
         let first = admitted(at(1)).unwrap();
         assert!(admitted(at(1)).is_none(), "one probe at a time at first");
         drop(first);
         let first = admitted(at(1)).expect("the dropped ticket freed the place");
-        breaker.record(first, true, at(1));
+        breaker.record(first, Outcome::Good, at(1));
 
         let pair = (admitted(at(1)).unwrap(), admitted(at(1)).unwrap());
         assert!(admitted(at(1)).is_none(), "two after one success");
-        breaker.record(pair.0, true, at(1));
-        breaker.record(pair.1, false, at(1));
+        breaker.record(pair.0, Outcome::Good, at(1));
+        breaker.record(pair.1, Outcome::Unreachable, at(1));
         assert_eq!(breaker.state(), BreakerState::Refusing);
     }
 
@@ -424,13 +449,13 @@ mod tests {
             Admission::Yes(ticket) => ticket,
             Admission::No { .. } => panic!("refused"),
         });
-        breaker.record(tickets.next().unwrap(), false, at(0));
-        breaker.record(tickets.next().unwrap(), true, at(0));
+        breaker.record(tickets.next().unwrap(), Outcome::Unreachable, at(0));
+        breaker.record(tickets.next().unwrap(), Outcome::Good, at(0));
         assert_eq!(breaker.state(), BreakerState::Refusing, "a late success does not close it");
         let Admission::Yes(probe) = breaker.admit(at(1)) else { panic!("no probe") };
-        breaker.record(tickets.next().unwrap(), false, at(1));
+        breaker.record(tickets.next().unwrap(), Outcome::Unreachable, at(1));
         assert_eq!(breaker.state(), BreakerState::Probing, "a late failure does not end the probation");
-        breaker.record(probe, true, at(1));
+        breaker.record(probe, Outcome::Good, at(1));
         assert_eq!(breaker.state(), BreakerState::Admitting);
     }
 

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body as AxumBody;
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
-use crate::listen::{Peer, RequestBody, Serve};
+use crate::listen::{BodyError, Peer, RequestBody, Serve};
 use crate::serve::Gateway;
 use crate::serve::admit::Client;
-use crate::serve::body::Body;
+use crate::serve::body::{Body, BoxError, ClientStalled};
 use crate::upstream::InterimSink;
 
 /// The data listener's service.
@@ -34,7 +35,16 @@ impl Serve for DataDoor {
                 writer.send(status, fields);
             })
         });
+        let request = request.map(|body| body.map_err(stalled));
         self.0.handle(client, interim, request).await
+    }
+}
+
+/// The data path answers 408 to a client that stalls; it knows it by this error.
+fn stalled(error: BoxError) -> BoxError {
+    match error.downcast_ref::<BodyError>() {
+        Some(BodyError::Paused | BodyError::TooSlow) => Box::new(ClientStalled),
+        _ => error,
     }
 }
 

@@ -89,6 +89,7 @@ reasons! {
     UriTooLong, "uri-too-long", "RFC 9110 §15.5.15", "The request target is longer than the limit.";
     HeadTooLarge, "head-too-large", "RFC 6585 §5", "The request's fields are larger or more than the limit.";
     BodyTooLarge, "body-too-large", "RFC 9110 §15.5.14", "The request's body is larger than the limit.";
+    RequestStalled, "request-stalled", "RFC 9110 §15.5.9", "The client stopped sending its request's body, or sends it too slowly.";
     LoopDetected, "loop", "RFC 8586", "The request has already passed through this gateway.";
     AddressRefused, "address", "policy", "The client's address is not on the route's allow list.";
     RateLimited, "rate-limited", "RFC 6585 §4", "The client is over its rate.";

@@ -162,6 +162,10 @@ fn check_target(settings: &GatewaySettings, method: &Method, uri: &Uri) -> Resul
     if length > settings.max_uri {
         return Err(Reason::UriTooLong);
     }
+    // `host:port` alone is for CONNECT (RFC 9112 §3.2.3): elsewhere it would name an authority that nobody checks.
+    if uri.authority().is_some() && uri.scheme().is_none() {
+        return Err(Reason::BadTarget);
+    }
     let path = uri.path();
     // `*` is for OPTIONS alone (RFC 9112 §3.2.4); a path starts with a slash; two would name an authority.
     if path == "*" {
@@ -375,6 +379,23 @@ const CLOUDFRONT_FORWARDED_PROTO: HeaderName = HeaderName::from_static("cloudfro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_is_a_path_or_a_url() {
+        let settings = GatewaySettings::default();
+        for (target, expected) in [
+            ("/p?q", Ok(())),
+            ("http://t/p", Ok(())),
+            ("http://t", Ok(())),
+            ("t:80", Err(Reason::BadTarget)),
+            ("t", Err(Reason::BadTarget)),
+            ("ftp://t/p", Err(Reason::BadTarget)),
+            ("//t/p", Err(Reason::BadTarget)),
+            ("*", Err(Reason::BadTarget)),
+        ] {
+            assert_eq!(check_target(&settings, &Method::GET, &target.parse().unwrap()), expected, "{target}");
+        }
+    }
 
     #[test]
     fn a_host_is_folded_or_refused() {

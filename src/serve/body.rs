@@ -14,6 +14,19 @@ use crate::upstream::InBody;
 /// An error that ends a body before its end: the client must not take what it has for the whole.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A client stopped sending its request's body, or sends it too slowly. A door that notices fails the body with this, so
+/// that the answer is 408.
+#[derive(Debug)]
+pub struct ClientStalled;
+
+impl std::fmt::Display for ClientStalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client does not send the request body in time")
+    }
+}
+
+impl std::error::Error for ClientStalled {}
+
 /// The body of an answer to a client.
 #[derive(Debug)]
 pub struct Body {

@@ -25,7 +25,7 @@ use crate::rfc::{
     self, Coding, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators,
     Vary, VaryKey,
 };
-use crate::store::{Born, Entry, EntryParts, Store};
+use crate::store::{Born, Entry, EntryParts, Standing, Store};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched, Framing, InterimSink};
 
 /// Everything a fill needs to run by itself.
@@ -94,6 +94,8 @@ impl Fill {
     async fn ask(&mut self, leader: &Leader) -> Result<Fetched, FetchError> {
         self.born = self.store.ledger().born();
         leader.sends(self.born);
+        // What was voided since it was looked up is not confirmed: that would bring it back under a later birth.
+        self.validate.take_if(|entry| self.store.ledger().standing(entry) == Standing::Void);
         let validators = self.validate.as_ref().and_then(|entry| Validators::of(&entry.headers));
         let request = match validators {
             Some(validators) => self.outbound.clone().validating(&validators).empty(),
@@ -148,6 +150,11 @@ impl Fill {
             .dated(fetched.received.wall);
         match self.keepable(&answer, &terms, &fetched) {
             Ok(ground) => self.keep(leader, fetched, &answer, &ground, &terms).await,
+            // An error says nothing about whether this key's answers can be shared, so it is not remembered.
+            Err(reason) if Trouble::of(fetched.head.status).is_some() => {
+                let detail = format!("{} ({})", fetched.head.status, reason.code());
+                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), fetched);
+            }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
                 self.store.remember_uncacheable(self.key.clone(), reason, until);
@@ -158,8 +165,7 @@ impl Fill {
 
     /// An error that a stored answer can stand in for is not given to anybody, and replaces nothing (RFC 5861 §4).
     fn is_spared(&self, fetched: &Fetched) -> bool {
-        let failed = matches!(fetched.head.status.as_u16(), 500 | 502 | 503 | 504);
-        failed
+        Trouble::of(fetched.head.status).is_some()
             && self.fallback.as_ref().is_some_and(|stale| {
                 let terms = &self.rule().terms;
                 rfc::permitted_on_error(&self.facts, &stale.facts, terms, Trouble::Status5xx, self.clock.now())

@@ -8,8 +8,9 @@
 //!             ┌──▶ Streaming(draft) ──▶ Landed(entry)
 //!   Asked ────┼──▶ Landed(entry)                          a 304 kept what was stored
 //!             ├──▶ NotShareable(reason)                   each asker fetches for itself
+//!             ├──▶ Erred(error)                           a 5xx for whoever began it; the others try once, together
 //!             ├──▶ Failed(error)                          the same error for all: no convoy of attempts
-//!             └──▶ Abandoned                              the task ended without a word; ask again
+//!             └──▶ Abandoned                              the task ended without a word: a failure too
 //! ```
 //!
 //! What keeps answers of one user from another: a flight is joined only by requests of the same credential class
@@ -28,7 +29,7 @@ use super::growing::{Follow, Growing};
 use crate::policy::CacheKey;
 use crate::rfc::{Reason, RequestFacts};
 use crate::store::{Born, Entry};
-use crate::upstream::{FetchError, Fetched};
+use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// The credential class of a request. Requests of different classes never share a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +69,9 @@ pub enum Stage {
     Landed(Arc<Entry>),
     /// The answer is for whoever began the flight, who finds it with [`Flight::take`].
     NotShareable(Reason),
+    /// The backend answered with an error that may not be shared; whoever began the flight finds it with
+    /// [`Flight::take`]. It may be that asker's own fault, so it says little to the others.
+    Erred(FetchError),
     /// The backend could not be asked, or its answer cannot be used. The same for everybody who waited.
     Failed(FetchError),
     /// The fetch ended without reaching any other stage.
@@ -246,8 +250,8 @@ impl Flights {
     }
 }
 
-/// Held by the task that fetches. Every way it can end is a stage: if it is dropped without one, also by a panic, the
-/// flight is [`Stage::Abandoned`] and its askers ask again.
+/// Held by the task that fetches. Every way it can end is a stage: if it is dropped without one, by a panic, the flight is
+/// [`Stage::Abandoned`], and a body that was streaming breaks off.
 #[derive(Debug)]
 pub struct Leader {
     flights: Arc<Flights>,
@@ -297,6 +301,12 @@ impl Leader {
         self.ends(Stage::NotShareable(reason));
     }
 
+    /// The backend's answer is an error, and not for everybody.
+    pub fn errs(self, error: FetchError, fetched: Fetched) {
+        *lock(&self.flight.private) = Some(fetched);
+        self.ends(Stage::Erred(error));
+    }
+
     /// The answer went to those who read it, and is not there for anybody else.
     pub fn keeps_nothing(self, reason: Reason) {
         self.ends(Stage::NotShareable(reason));
@@ -318,14 +328,17 @@ impl Leader {
 impl Drop for Leader {
     fn drop(&mut self) {
         if !self.landed {
-            self.flight.stage.send_replace(Stage::Abandoned);
+            let stage = self.flight.stage.send_replace(Stage::Abandoned);
+            if let Stage::Streaming(draft) = stage {
+                draft.body.broken(FetchError::new(FetchErrorKind::Closed, "the fetch ended without a word"));
+            }
             self.closes();
         }
     }
 }
 
 fn is_over(stage: &Stage) -> bool {
-    matches!(stage, Stage::NotShareable(_) | Stage::Failed(_) | Stage::Abandoned)
+    matches!(stage, Stage::NotShareable(_) | Stage::Erred(_) | Stage::Failed(_) | Stage::Abandoned)
 }
 
 /// A flight that has not asked the backend yet will be born later than any number there is now.

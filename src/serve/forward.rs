@@ -6,15 +6,16 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri, Version};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 
 use super::admit::{Asked, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use super::body::BoxError;
+use super::body::{BoxError, ClientStalled};
 use super::settings::GatewaySettings;
 use crate::policy::Routed;
 use crate::rfc::{self, Reason, Validators};
@@ -130,14 +131,20 @@ impl Outbound {
         self.with(Empty::<Bytes>::new().map_err(BoxError::from).boxed_unsync())
     }
 
-    /// The request with a client's content, of which at most `limit` bytes are read.
-    pub fn with_body<B>(&self, body: B, limit: u64) -> Request<OutBody>
+    /// The request with a client's content, of which at most `limit` bytes are read. If the content fails, `fault` is told
+    /// what the client did.
+    pub fn with_body<B>(&self, body: B, limit: u64, fault: &Arc<OnceLock<Reason>>) -> Request<OutBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.with(Limited::new(body, limit).boxed_unsync())
+        let fault = Arc::clone(fault);
+        let watched = Limited::new(body, limit).map_err(move |error| {
+            let _ = fault.set(fault_of(&error));
+            error
+        });
+        self.with(watched.boxed_unsync())
     }
 
     fn with(&self, body: OutBody) -> Request<OutBody> {
@@ -147,6 +154,17 @@ impl Outbound {
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = self.headers.clone();
         request
+    }
+}
+
+/// What a client did whose body failed.
+fn fault_of(error: &BoxError) -> Reason {
+    if error.is::<LengthLimitError>() {
+        Reason::BodyTooLarge
+    } else if error.is::<ClientStalled>() {
+        Reason::RequestStalled
+    } else {
+        Reason::BadFraming
     }
 }
 

@@ -33,6 +33,8 @@ enum Gets {
     Again(Option<Born>),
     /// Fetch for oneself, beside everybody else.
     Alone(Reason),
+    /// The backend said 5xx to another asker. Try once more, together with the others who hear of it.
+    Erred(FetchError),
 }
 
 /// How a request came by what was fetched.
@@ -54,8 +56,11 @@ impl Gateway {
         mut fetch: Fetch,
     ) -> Response<Body> {
         let key = key.to_key();
-        let mut not_before = None;
+        let (mut not_before, mut erred) = (None, false);
         let mut names = self.store().variant_names(key.bytes());
+        // Also where something stale is stored: if the last answer was for one client, nobody waits for the next.
+        let known = self.store().known_uncacheable(key.bytes(), self.clock().now());
+        fetch.share &= !known.is_some_and(|reason| judge::concerns(reason, &journey.asked.facts));
         for _ in 0..ROUNDS {
             if !fetch.share {
                 break;
@@ -79,13 +84,19 @@ impl Gateway {
                 Gets::Alone(Reason::TooLarge) if wants_whole(journey) => {
                     return self.pass(journey, trail, Body::empty(), Reason::TooLarge).await;
                 }
-                Gets::Alone(_) => fetch.share = false,
+                Gets::Alone(reason) => {
+                    fetch.share = false;
+                    fetch.reason = fetch.reason.or((reason == Reason::WaitTimeout).then_some(reason));
+                }
+                Gets::Erred(error) if erred => return self.fetch_failed(journey, trail, &fetch, &error),
+                Gets::Erred(_) => erred = true,
             }
         }
         let leader = self.flights().alone();
         match self.lead(journey, trail, &key, &fetch, leader).await {
             Gets::Answer(response) => response,
             Gets::Alone(Reason::TooLarge) => self.pass(journey, trail, Body::empty(), Reason::TooLarge).await,
+            Gets::Erred(error) => self.fetch_failed(journey, trail, &fetch, &error),
             Gets::Again(_) | Gets::Alone(_) => self.failed(journey, trail, Reason::Internal),
         }
     }
@@ -143,6 +154,14 @@ impl Gateway {
             Stage::NotShareable(reason) => match flight.take() {
                 Some(fetched) => self.through_or_parts(journey, trail, fetch, reason, fetched).await,
                 None => Gets::Alone(reason),
+            },
+            Stage::Erred(error) => match flight.take() {
+                Some(fetched) => {
+                    trail.backend_error(&error);
+                    let reason = Reason::BackendBroken;
+                    Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
+                }
+                None => Gets::Erred(error),
             },
             stage => self.use_stage(journey, trail, fetch, stage, place.as_ref(), false),
         }
@@ -203,7 +222,10 @@ impl Gateway {
         collapsed: bool,
     ) -> Gets {
         match stage {
-            Stage::Asked | Stage::Abandoned => Gets::Again(None),
+            Stage::Asked => Gets::Again(None),
+            // A defect in here. To ask again would meet it again, once per asker.
+            Stage::Abandoned => Gets::Answer(self.stale(journey, trail, fetch, Reason::Internal)),
+            Stage::Erred(error) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {

@@ -4,7 +4,7 @@
 //! names (RFC 9875), before the client learns of its success; and the answer to a HEAD updates or invalidates the stored
 //! answer to GET (RFC 9111 §4.3.5).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -17,11 +17,11 @@ use super::forward::Outbound;
 use super::shape;
 use super::{Gateway, GatewaySettings, Journey, encode, fill, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
-use crate::policy::{CacheKey, KeyBuf, Routed, Target};
+use crate::policy::{CacheKey, KeyBuf, Policy, Routed, Target};
 use crate::rfc::{
     self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
 };
-use crate::store::{Born, Entry, EntryParts, Found};
+use crate::store::{Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// Which of the client's fields go out: one of [`Outbound`]'s ways to make a request.
@@ -48,17 +48,22 @@ impl Gateway {
         if journey.asked.method.as_str() == "PURGE" {
             return self.purge(journey, trail).await;
         }
-        match self.send(journey, Outbound::pass, body).await {
+        let fault = Arc::new(OnceLock::new());
+        let is_write = rfc::invalidates(&journey.asked.method, StatusCode::OK);
+        let exchange = self.exchange(journey, Outbound::pass, body, &fault);
+        let sent = match exchange {
+            Ok(exchange) if is_write => self.write(journey, exchange).await,
+            Ok(exchange) => exchange.await,
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(fetched) => {
-                if rfc::invalidates(&journey.asked.method, fetched.head.status) {
-                    self.invalidate(journey, &fetched.head.headers).await;
-                }
                 let forward = if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
                 self.through(journey, trail, fetched, Some(forward), reason)
             }
             Err(error) => {
                 trail.backend_error(&error);
-                let reason = if too_large(&error) { Reason::BodyTooLarge } else { error.reason() };
+                let reason = fault.get().copied().unwrap_or(error.reason());
                 self.failed(journey, trail, reason)
             }
         }
@@ -72,13 +77,16 @@ impl Gateway {
         key: &KeyBuf,
         found: &Found,
     ) -> Response<Body> {
-        let born = self.store().ledger().born();
-        match self.send(journey, Outbound::head, Body::empty()).await {
+        let sent = match self.exchange(journey, Outbound::head, Body::empty(), &Arc::default()) {
+            Ok(exchange) => exchange.await,
+            Err(error) => Err(error),
+        };
+        match sent {
             Ok(fetched) => {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
                 {
-                    self.learn_from_head(journey, &key.to_key(), stored, &fetched, born);
+                    self.learn_from_head(journey, &key.to_key(), stored, &fetched);
                 }
                 let forward = if matches!(found, Found::Entry(..)) { Forward::Stale } else { Forward::UriMiss };
                 self.through(journey, trail, fetched, Some(forward), Reason::HeadNotStored)
@@ -90,19 +98,57 @@ impl Gateway {
         }
     }
 
-    async fn send<B>(&self, journey: &Journey<'_>, outbound: Outgoing, body: B) -> Result<Fetched, FetchError>
+    /// Makes an exchange that writes, and drops what it has changed. In a task of its own: a client that leaves does not keep
+    /// this gateway from hearing what became of it. Without an answer nobody knows, so it counts as done.
+    async fn write(
+        &self,
+        journey: &Journey<'_>,
+        exchange: impl Future<Output = Result<Fetched, FetchError>> + Send + 'static,
+    ) -> Result<Fetched, FetchError> {
+        let method = journey.asked.method.clone();
+        let written = Written {
+            gateway: self.clone(),
+            host: journey.asked.host().to_owned(),
+            scheme: journey.asked.scheme(),
+            path_and_query: journey.asked.path_and_query().to_owned(),
+            policy: Arc::clone(journey.policy),
+        };
+        let task = tokio::spawn(async move {
+            let outcome = exchange.await;
+            let answer = match &outcome {
+                Ok(fetched) if rfc::invalidates(&method, fetched.head.status) => Some(fetched.head.headers.clone()),
+                Err(error) if error.may_have_acted() => Some(HeaderMap::new()),
+                _ => None,
+            };
+            if let Some(answer) = answer {
+                written.invalidate(&answer).await;
+            }
+            outcome
+        });
+        task.await.unwrap_or_else(|error| Err(FetchError::new(FetchErrorKind::Closed, error.to_string())))
+    }
+
+    /// The request to the backend, ready to be sent by whoever awaits it.
+    fn exchange<B>(
+        &self,
+        journey: &Journey<'_>,
+        outgoing: Outgoing,
+        body: B,
+        fault: &Arc<OnceLock<Reason>>,
+    ) -> Result<impl Future<Output = Result<Fetched, FetchError>> + Send + use<B>, FetchError>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let Journey { asked, routed, forwarded, interim, .. } = journey;
         let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
-        let origin = self.backend(&routed.rule.origin).ok_or_else(no_origin)?;
-        let outbound = outbound(self.settings(), asked, routed, forwarded)
+        let origin = Arc::clone(self.origin(&routed.rule.origin).ok_or_else(no_origin)?);
+        let outbound = outgoing(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
-        let request = outbound.with_body(body, self.settings().max_request_body);
-        origin.fetch(request, replayable, interim.clone()).await
+        let request = outbound.with_body(body, self.settings().max_request_body, fault);
+        let interim = interim.clone();
+        Ok(async move { origin.fetch(request, replayable, interim).await })
     }
 
     /// The backend's answer, for this client only.
@@ -170,34 +216,7 @@ impl Gateway {
         response
     }
 
-    /// Drops what an unsafe method has changed. Effective on this node before the client is answered.
-    async fn invalidate(&self, journey: &Journey<'_>, answer: &HeaderMap) {
-        let Journey { asked, policy, .. } = journey;
-        let host = asked.host();
-        let targets = rfc::invalidated(host, asked.scheme(), asked.path_and_query(), answer);
-        let mut forms: Vec<String> =
-            targets.iter().flat_map(|url| policy.forwarded_forms(&Target::new(false, host, url))).collect();
-        forms.sort_unstable();
-        forms.dedup();
-        let urls =
-            forms.into_iter().map(|path_and_query| Selector::Url { host: Some(host.to_owned()), path_and_query });
-        let groups =
-            rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.to_owned(), name });
-        let changes: Vec<Change> =
-            urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
-        if let Err(error) = self.bus().publish(&changes, self.clock().now()).await {
-            tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
-        }
-    }
-
-    fn learn_from_head(
-        &self,
-        journey: &Journey<'_>,
-        key: &CacheKey,
-        stored: &Arc<Entry>,
-        fetched: &Fetched,
-        born: Born,
-    ) {
+    fn learn_from_head(&self, journey: &Journey<'_>, key: &CacheKey, stored: &Arc<Entry>, fetched: &Fetched) {
         let mut fresh = fetched.head.headers.clone();
         rfc::strip_hop_by_hop_response(&mut fresh);
         match rfc::head_updates(&fresh, &stored.headers, stored.body.len() as u64) {
@@ -215,7 +234,8 @@ impl Gateway {
                         encode::vary_on_coding(&mut headers);
                     }
                     let facts = StoredFacts::new(&answer, &ground, &terms, fetched.sent, fetched.received);
-                    let parts = EntryParts { headers, facts, born, ..stored.parts() };
+                    // Born when the request arrived, before the look-up: a change since then voids it.
+                    let parts = EntryParts { headers, facts, born: journey.arrival, ..stored.parts() };
                     let _ = self.store().keep(Arc::new(Entry::new(parts)));
                 }
             }
@@ -249,6 +269,35 @@ impl Gateway {
     }
 }
 
+/// The target of a write.
+struct Written {
+    gateway: Gateway,
+    host: String,
+    scheme: &'static str,
+    path_and_query: String,
+    policy: Arc<Policy>,
+}
+
+impl Written {
+    /// Drops what a write with this answer has changed. Effective on this node before the client is answered.
+    async fn invalidate(self, answer: &HeaderMap) {
+        let Self { gateway, host, scheme, path_and_query, policy } = self;
+        let targets = rfc::invalidated(&host, scheme, &path_and_query, answer);
+        let mut forms: Vec<String> =
+            targets.iter().flat_map(|url| policy.forwarded_forms(&Target::new(false, &host, url))).collect();
+        forms.sort_unstable();
+        forms.dedup();
+        let urls = forms.into_iter().map(|path_and_query| Selector::Url { host: Some(host.clone()), path_and_query });
+        let groups =
+            rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.clone(), name });
+        let changes: Vec<Change> =
+            urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
+        if let Err(error) = gateway.bus().publish(&changes, gateway.clock().now()).await {
+            tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
+        }
+    }
+}
+
 /// Answers without an end by their nature: they may be silent for as long as they like, and are never kept.
 pub(super) fn is_endless(headers: &HeaderMap) -> bool {
     const ENDLESS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
@@ -256,8 +305,4 @@ pub(super) fn is_endless(headers: &HeaderMap) -> bool {
         let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         ENDLESS.iter().any(|endless| kind.eq_ignore_ascii_case(endless))
     })
-}
-
-fn too_large(error: &FetchError) -> bool {
-    error.kind == FetchErrorKind::RequestBody && error.detail.contains("length limit")
 }

@@ -26,6 +26,7 @@ pub fn status_of(reason: Reason) -> (StatusCode, Closes) {
         Reason::UriTooLong => (StatusCode::URI_TOO_LONG, Yes),
         Reason::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Yes),
         Reason::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Yes),
+        Reason::RequestStalled => (StatusCode::REQUEST_TIMEOUT, Yes),
         Reason::LoopDetected => (StatusCode::LOOP_DETECTED, Yes),
         Reason::AddressRefused | Reason::SensitivePath => (StatusCode::FORBIDDEN, No),
         Reason::Unauthorized => (StatusCode::UNAUTHORIZED, No),
@@ -34,7 +35,7 @@ pub fn status_of(reason: Reason) -> (StatusCode, Closes) {
             (StatusCode::SERVICE_UNAVAILABLE, No)
         }
         Reason::OnlyIfCached | Reason::BackendTimeout | Reason::WaitTimeout => (StatusCode::GATEWAY_TIMEOUT, No),
-        Reason::BackendRefused | Reason::BackendBroken => (StatusCode::BAD_GATEWAY, No),
+        Reason::BackendRefused | Reason::BackendBroken | Reason::Truncated => (StatusCode::BAD_GATEWAY, No),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, No),
     }
 }

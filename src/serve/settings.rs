@@ -29,7 +29,7 @@ pub struct GatewaySettings {
     pub max_request_body: u64,
     /// How long a request waits for another one's fetch before it asks by itself. Default 5 s.
     pub waiter_timeout: Duration,
-    /// Requests that may wait for one fetch; more ask by themselves. Default 10,000.
+    /// Requests that may wait for one fetch; more get 503. Default 10,000.
     pub max_waiters: usize,
     /// A stale answer that may be served on errors is served when the backend has not answered for so long. Default 900 ms,
     /// so that whoever could have a stale answer waits less than a second.

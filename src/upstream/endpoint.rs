@@ -117,6 +117,7 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
+    use crate::breaker::Outcome;
     use std::time::Duration;
 
     use super::*;
@@ -137,7 +138,7 @@ mod tests {
         (0..count)
             .map(|_| match endpoints.choose(tried, now()) {
                 Ok((index, known, ticket)) => {
-                    known.breaker.record(ticket, true, now());
+                    known.breaker.record(ticket, Outcome::Good, now());
                     letter(index)
                 }
                 Err(error) if error.kind == FetchErrorKind::NoEndpoint => '-',
@@ -167,7 +168,7 @@ mod tests {
         three.all()[1].healthy.store(false, Ordering::Relaxed);
         assert_eq!(turns(&three, &[0], 2), "cc");
         let (_, broken, ticket) = three.choose(&[0], now()).unwrap();
-        broken.breaker.record(ticket, false, now());
+        broken.breaker.record(ticket, Outcome::Unreachable, now());
         assert_eq!(turns(&three, &[], 2), "aa");
         assert_eq!(turns(&three, &[0], 1), "!");
         assert_eq!(turns(&three, &[0, 2], 1), "-");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::breaker::Outcome;
 use crate::rfc::Reason;
 
 /// An error of any kind, boxed: what bodies and transports may fail with.
@@ -112,6 +113,25 @@ impl FetchError {
         }
     }
 
+    /// May the backend have acted upon the request, although no answer tells? Not if it was certainly never sent in full.
+    pub fn may_have_acted(&self) -> bool {
+        match self.kind {
+            FetchErrorKind::FirstByteTimeout
+            | FetchErrorKind::IdleTimeout
+            | FetchErrorKind::Closed
+            | FetchErrorKind::Truncated
+            | FetchErrorKind::BadResponse
+            | FetchErrorKind::ErrorStatus => true,
+            FetchErrorKind::Connect
+            | FetchErrorKind::ConnectTimeout
+            | FetchErrorKind::BadRequest
+            | FetchErrorKind::RequestBody
+            | FetchErrorKind::Saturated
+            | FetchErrorKind::BreakerOpen
+            | FetchErrorKind::NoEndpoint => false,
+        }
+    }
+
     /// Does this count against the endpoint? Not if the request or this gateway brought it about.
     pub(super) fn is_endpoints_fault(&self) -> bool {
         match self.kind {
@@ -129,6 +149,11 @@ impl FetchError {
             | FetchErrorKind::BreakerOpen
             | FetchErrorKind::NoEndpoint => false,
         }
+    }
+
+    /// What it says of the endpoint.
+    pub(super) fn outcome(&self) -> Outcome {
+        if self.is_unsent() { Outcome::Unreachable } else { Outcome::Poor }
     }
 
     /// Was the request certainly not sent?

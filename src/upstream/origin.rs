@@ -21,7 +21,7 @@ use super::outgoing::{self, Copy, Upload};
 use super::pool::Lease;
 use super::settings::{Endpoint, OriginSettings};
 use super::transport::{Answer, NoAnswer, Transport};
-use crate::breaker::BreakerState;
+use crate::breaker::{BreakerState, Outcome};
 use crate::clock::{Clock, Moment};
 
 /// One named backend. Shared by all who fetch from it.
@@ -158,7 +158,9 @@ impl Origin {
             let in_flight = known.begin();
             match self.attempt(index, known, &mut trial).await {
                 Ok(exchange) => {
-                    known.breaker.record(ticket, !is_gateway_failure(exchange.head.status), exchange.received);
+                    let failed = is_gateway_failure(exchange.head.status);
+                    let outcome = if failed { Outcome::Poor } else { Outcome::Good };
+                    known.breaker.record(ticket, outcome, exchange.received);
                     return Ok(self.hand_out(index, known, exchange, permit, in_flight));
                 }
                 Err(miss) => {
@@ -167,7 +169,7 @@ impl Origin {
                         // An idle connection that had died says nothing about the endpoint.
                         Next::Again => drop(ticket),
                         _ if !error.is_endpoints_fault() => drop(ticket),
-                        _ => known.breaker.record(ticket, false, self.clock.now()),
+                        _ => known.breaker.record(ticket, error.outcome(), self.clock.now()),
                     }
                     if trial.request.is_none() {
                         return Err(error);

@@ -377,13 +377,12 @@ async fn a_request_with_a_body_is_not_repeated_once_the_body_is_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_keeps_failing_is_left_alone_and_then_tried_again() {
-    use FetchErrorKind::Closed;
-    let mut acts = vec![Act::Fail(Closed); 5];
+    let mut acts = vec![Act::Fail(FetchErrorKind::Connect); 5];
     acts.push(Act::Reply(200, "back"));
     let script = Script::new(&acts);
     let origin = origin(settings(), &script);
     for _ in 0..5 {
-        assert_eq!(told(&origin).await, "closed");
+        assert_eq!(told(&origin).await, "connect");
     }
     assert_eq!(told(&origin).await, "breaker-open");
     assert_eq!((script.asked(), origin.state().endpoints[0].breaker), (5, BreakerState::Refusing));
@@ -407,11 +406,23 @@ async fn which_answers_count_as_failures() {
         (Act::Fail(FetchErrorKind::Connect), BreakerState::Refusing),
         (Act::Fail(FetchErrorKind::RequestBody), BreakerState::Admitting),
     ] {
-        let settings =
-            OriginSettings { breaker: BreakerSettings { consecutive: 1, ..Default::default() }, ..settings() };
-        let origin = origin(settings, &Script::new(&[act]));
+        // A window that opens at the first failure: what counts as one shows in the state.
+        let breaker = BreakerSettings { consecutive: 1, min_outcomes: 1, ..Default::default() };
+        let origin = origin(OriginSettings { breaker, ..settings() }, &Script::new(&[act]));
         let told = told(&origin).await;
         assert_eq!(origin.state().endpoints[0].breaker, expected, "{told}");
+    }
+}
+
+/// Whoever finds a URL that makes the backend hang up must not shut it off for everybody by asking for it five times.
+#[tokio::test(start_paused = true)]
+async fn one_bad_url_asked_for_in_a_row_does_not_open_the_breaker() {
+    for act in [Act::Fail(FetchErrorKind::Closed), Act::Reply(503, ""), Act::Hang] {
+        let origin = origin(settings(), &Script::new(&[act]));
+        for _ in 0..10 {
+            told(&origin).await;
+        }
+        assert_eq!(origin.state().endpoints[0].breaker, BreakerState::Admitting);
     }
 }
 

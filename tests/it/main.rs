@@ -2,12 +2,17 @@
 
 mod admin;
 mod encoding;
+mod flights;
+mod flights_faults;
 mod leakage;
 mod limits;
+mod model;
 mod poisoning;
+mod purge;
 mod purge_method;
+mod purge_races;
 mod routes;
 mod semantics;
 mod start;
-mod trouble;
 mod talk;
+mod trouble;

@@ -52,6 +52,12 @@ enum Reply {
     },
     Refuse,
     Hang,
+    Panic,
+    /// Sends this, and then whoever reads on panics.
+    PanicAfter {
+        headers: HeaderMap,
+        body: Bytes,
+    },
     /// Sends these pieces and then breaks off.
     Break {
         headers: HeaderMap,
@@ -141,7 +147,13 @@ impl Backend {
         match reply {
             Reply::Answer { status, headers, body, chunked } => Ok(answer(&parts, status, headers, body, chunked)),
             Reply::Refuse => Err(FetchError::new(FetchErrorKind::Connect, "connection refused").into()),
+            Reply::Panic => panic!("the transport of {path} panics, as the test asks"),
             Reply::Hang => std::future::pending().await,
+            Reply::PanicAfter { headers, body } => {
+                let mut response = Response::new(StreamBody::new(Explosive(Some(body), 0)).boxed_unsync());
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
             Reply::Break { headers, body } => {
                 let frames = vec![Ok(Frame::data(body)), Err(BoxError::from("reset in the middle"))];
                 let body = StreamBody::new(tokio_stream(frames)).boxed_unsync();
@@ -225,6 +237,23 @@ impl<T> futures_core::Stream for Items<T> {
     }
 }
 
+/// One piece; then time for its readers to come; then a panic.
+struct Explosive(Option<Bytes>, usize);
+
+impl futures_core::Stream for Explosive {
+    type Item = Result<Frame<Bytes>, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(piece) = self.0.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        self.1 += 1;
+        assert!(self.1 < 10, "the body panics, as the test asks");
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 struct Pieces(mpsc::UnboundedReceiver<Result<Bytes, BoxError>>);
 
 impl futures_core::Stream for Pieces {
@@ -274,7 +303,9 @@ impl Path {
         let name: HeaderName = name.trim().parse().unwrap();
         let value = HeaderValue::from_bytes(value.trim().as_bytes()).unwrap();
         self.change(|reply| {
-            if let Reply::Answer { headers, .. } | Reply::Break { headers, .. } = reply {
+            if let Reply::Answer { headers, .. } | Reply::Break { headers, .. } | Reply::PanicAfter { headers, .. } =
+                reply
+            {
                 headers.append(name.clone(), value.clone());
             }
         })
@@ -297,6 +328,16 @@ impl Path {
         self.set(Reply::Hang)
     }
 
+    /// A defect in this process: whoever fetches panics.
+    pub fn panics(self) -> Self {
+        self.set(Reply::Panic)
+    }
+
+    /// The same after the head and `body`.
+    pub fn panics_after(self, body: &'static str) -> Self {
+        self.set(Reply::PanicAfter { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) })
+    }
+
     /// Sends `body` and then breaks off, whatever length its fields promise.
     pub fn breaks_after(self, body: &'static str) -> Self {
         self.set(Reply::Break { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) })
@@ -314,6 +355,11 @@ impl Path {
         let asked = self.script(|script| script.asked.len());
         assert_eq!(asked, times, "requests for {} at the backend{}", self.path, self.backend.transcript.text());
         self
+    }
+
+    /// The methods of the requests so far, in order.
+    pub fn methods(&self) -> Vec<String> {
+        self.script(|script| script.asked.iter().map(|asked| asked.method.to_string()).collect())
     }
 
     /// The latest request.

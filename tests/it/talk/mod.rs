@@ -36,7 +36,7 @@ pub use self::backend::{Backend, Held, Path};
 pub use self::said::Said;
 
 /// Where the clock starts: a Sunday.
-const START: Duration = Duration::from_secs(1_900_000_000);
+pub const START: Duration = Duration::from_secs(1_900_000_000);
 
 /// What was said so far, for the reader of a failure.
 #[derive(Clone, Default)]
@@ -48,7 +48,10 @@ impl Transcript {
     }
 
     pub fn text(&self) -> String {
-        self.0.lock().unwrap().iter().map(|line| format!("\n  {line}")).collect()
+        let lines = self.0.lock().unwrap();
+        let runs = lines.chunk_by(|one, other| one == other);
+        runs.map(|run| if let [line] = run { format!("\n  {line}") } else { format!("\n  {} ×{}", run[0], run.len()) })
+            .collect()
     }
 }
 
@@ -74,18 +77,33 @@ impl Talk {
 
     /// A gateway that shares its log of changes and its backend with others.
     pub fn in_fleet(config: &str, fleet: Fleet, backend: Backend) -> Self {
-        let clock = Clock::starting_at(START);
-        let text = if config.contains("[origin") { config.to_owned() } else { format!("{config}\n{ORIGIN}") };
+        let service = backend.clone();
+        Self::over(config, fleet, backend, Clock::starting_at(START), |origin| {
+            Transport::service(service.service(origin))
+        })
+    }
+
+    /// A gateway in front of something else than the scripted backend, which then only lends its transcript.
+    pub fn over(
+        config: &str,
+        fleet: Fleet,
+        backend: Backend,
+        clock: Clock,
+        transport: impl Fn(&str) -> Transport,
+    ) -> Self {
+        let mut text = config.to_owned();
+        for (table, default) in [("[origin", ORIGIN), ("[log", LOG)] {
+            if !config.contains(table) {
+                text = format!("{text}\n{default}");
+            }
+        }
         let config =
             config::parse(&text, "test.toml", &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
         let transcript = backend.transcript();
         let origins = config
             .origins
             .iter()
-            .map(|entry| {
-                let transport = Transport::service(backend.service(&entry.name));
-                Origin::new(entry.settings(), transport, clock.clone())
-            })
+            .map(|entry| Origin::new(entry.settings(), transport(&entry.name), clock.clone()))
             .collect();
         let app = App::assemble(config, clock.clone(), origins, fleet).unwrap_or_else(|error| panic!("{error}"));
         Self { gateway: app.gateway().clone(), backend, clock, transcript, host: String::from("example.com") }
@@ -135,6 +153,13 @@ impl Talk {
         self.gateway.bus().publish(&[change], self.clock.now()).await.unwrap();
     }
 
+    /// Applies what other gateways of the fleet announce, from now on.
+    pub fn follows(self) -> Self {
+        let bus = Arc::clone(self.gateway.bus());
+        tokio::spawn(async move { bus.follow(std::future::pending()).await });
+        self
+    }
+
     pub async fn purge_url(&self, path: &str) {
         self.purge(Selector::Url { host: None, path_and_query: path.to_owned() }, Purge::Hard).await;
     }
@@ -145,6 +170,7 @@ impl Talk {
 }
 
 const ORIGIN: &str = "[origin]\nurl = \"http://backend.test\"\n";
+const LOG: &str = "[log]\naccess = \"off\"\n";
 
 /// A request about to be made.
 pub struct Asking {
