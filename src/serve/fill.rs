@@ -13,12 +13,12 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body as _;
 
-use super::{encode, pass};
 use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
 use super::growing::Growing;
 use super::shape::NEVER_STORED;
+use super::{encode, pass};
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
 use crate::rfc::{

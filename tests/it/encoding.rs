@@ -123,7 +123,8 @@ async fn what_should_not_be_encoded_is_left_alone() {
     ];
     for (name, body, fields) in cases {
         let t = Talk::new();
-        let mut path = t.origin("/p").replies((*body).to_owned()).with("cache-control: max-age=60").with("etag: \"v1\"");
+        let mut path =
+            t.origin("/p").replies((*body).to_owned()).with("cache-control: max-age=60").with("etag: \"v1\"");
         for line in *fields {
             path = if *line == ":status 404" { path.code(404) } else { path.with(line) };
         }

@@ -114,8 +114,9 @@ async fn cd_09_a_200_that_says_nothing_of_its_life_is_not_kept() {
 }
 
 /// Errors that one client can provoke, by length, by method or by any field.
-const PROVOKED: &[u16] =
-    &[400, 401, 403, 405, 406, 408, 412, 413, 414, 415, 416, 417, 421, 422, 425, 426, 428, 429, 431, 500, 502, 503, 504];
+const PROVOKED: &[u16] = &[
+    400, 401, 403, 405, 406, 408, 412, 413, 414, 415, 416, 417, 421, 422, 425, 426, 428, 429, 431, 500, 502, 503, 504,
+];
 
 #[tokio::test(start_paused = true)]
 async fn cp_01_cp_05_a_provoked_error_is_the_provokers_own() {
@@ -263,7 +264,11 @@ async fn lk_06_one_client_with_credentials_does_not_part_those_without() {
 #[tokio::test(start_paused = true)]
 async fn lk_08_a_clients_conditions_stay_with_the_client() {
     let t = Talk::new();
-    t.origin("/p").replies("whole").with(FRESH).with("etag: \"1\"").with("last-modified: Sun, 06 Nov 1994 08:49:37 GMT");
+    t.origin("/p")
+        .replies("whole")
+        .with(FRESH)
+        .with("etag: \"1\"")
+        .with("last-modified: Sun, 06 Nov 1994 08:49:37 GMT");
     let asking = t.get("/p").with("if-none-match: \"1\"").with("if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT");
     // The backend is asked for the whole, which is kept; the client learns that it has it already.
     asking.await.code(304).is("");

@@ -40,9 +40,8 @@ async fn a_client_that_is_refused_is_not_kept_out_longer_for_trying() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_is_counted_by_the_client_behind_a_trusted_proxy() {
-    let t = Talk::with(
-        "[gateway]\ntrusted_proxies = [\"192.0.2.0/24\"]\n[[route]]\npath = \"/p\"\nrate_limit = \"1/s\"\n",
-    );
+    let t =
+        Talk::with("[gateway]\ntrusted_proxies = [\"192.0.2.0/24\"]\n[[route]]\npath = \"/p\"\nrate_limit = \"1/s\"\n");
     t.origin("/p").replies("yes");
     t.get("/p").with("x-forwarded-for: 198.51.100.1").await.code(200);
     t.get("/p").with("x-forwarded-for: 198.51.100.2, 192.0.2.9").await.code(200);

@@ -260,7 +260,10 @@ async fn kp_16_a_redirect_is_made_of_nothing_that_a_client_can_add() {
     t.origin("/p").replies("").code(301).with("location: https://example.com/q").with(FRESH);
     t.get("/p").with("x-forwarded-host: evil.test").with("x-forwarded-proto: nothttps").await.code(301);
     let asked = t.origin("/p").asked_last();
-    assert_eq!((asked.text("x-forwarded-host"), asked.text("x-forwarded-proto")), ("example.com".into(), "http".into()));
+    assert_eq!(
+        (asked.text("x-forwarded-host"), asked.text("x-forwarded-proto")),
+        ("example.com".into(), "http".into())
+    );
     t.get("/p").await.code(301).header("location", "https://example.com/q").cache_has("hit");
 }
 

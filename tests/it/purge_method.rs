@@ -157,9 +157,13 @@ async fn ad_11_without_the_secret_no_client_forces_a_fetch() {
     let t = Talk::with(WITH_REFRESH);
     t.origin("/p").replies("kept").with(FRESH);
     t.get("/p").await.is("kept");
-    for line in
-        ["forebay-refresh: wrong", "forebay-refresh: 1", "forebay-refresh:", "cache-control: no-cache", "pragma: no-cache"]
-    {
+    for line in [
+        "forebay-refresh: wrong",
+        "forebay-refresh: 1",
+        "forebay-refresh:",
+        "cache-control: no-cache",
+        "pragma: no-cache",
+    ] {
         t.get("/p").with(line).await.is("kept").cache_has("hit");
     }
     t.origin("/p").was_asked(1);

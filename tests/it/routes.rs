@@ -308,9 +308,13 @@ async fn a_cdn_that_is_not_told_the_age_is_told_the_plain_lifetime() {
 async fn a_host_that_is_not_served_is_misdirected() {
     let t = Talk::with("[gateway]\nhosts = [\"example.com\", \"*.example.org\"]\n");
     t.origin("/p").replies("yes");
-    for (host, status) in
-        [("example.com", 200), ("EXAMPLE.com.:80", 200), ("a.example.org", 200), ("example.org", 421), ("evil.test", 421)]
-    {
+    for (host, status) in [
+        ("example.com", 200),
+        ("EXAMPLE.com.:80", 200),
+        ("a.example.org", 200),
+        ("example.org", 421),
+        ("evil.test", 421),
+    ] {
         t.get("/p").with(&format!("host: {host}")).await.code(status);
     }
 }

@@ -4,7 +4,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::{compile, fields, only, strings};
-use crate::policy::{CacheKey, Captures, HeaderEdits, KeyBuf, KeySettings, Policy, PolicySettings, Rewrite, RouteSettings, Target};
+use crate::policy::{
+    CacheKey, Captures, HeaderEdits, KeyBuf, KeySettings, Policy, PolicySettings, Rewrite, RouteSettings, Target,
+};
 use crate::rfc::Reason;
 
 fn key_of(policy: &Policy, target: &Target<'_>, headers: &HeaderMap) -> Result<(String, CacheKey), Reason> {

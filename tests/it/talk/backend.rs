@@ -122,7 +122,8 @@ impl Backend {
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         let body = body.collect().await?.to_bytes();
         self.transcript.note(format!("  backend {} {path} {:?}", parts.method, conditions(&parts.headers)));
-        let endpoint = parts.extensions.get::<Endpoint>().map(|endpoint| endpoint.authority.clone()).unwrap_or_default();
+        let endpoint =
+            parts.extensions.get::<Endpoint>().map(|endpoint| endpoint.authority.clone()).unwrap_or_default();
         let held = {
             let mut state = self.state.lock().unwrap();
             if state.down.contains(&endpoint) {
