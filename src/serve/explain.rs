@@ -180,7 +180,7 @@ impl Gateway {
             Err(error) => return nothing(error.to_string()),
         };
         let path = journey.forwarded.split('?').next().unwrap_or_default();
-        let terms = fill::terms(rule, path, &fetched.head.headers);
+        let terms = fill::terms_for(rule, path, &fetched.head.headers);
         let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
             .dated(fetched.received.wall);
         let status = Some(fetched.head.status.as_u16());

@@ -17,6 +17,7 @@ use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
 use super::growing::Growing;
+use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
 use super::{encode, pass};
 use crate::clock::Clock;
@@ -52,7 +53,9 @@ pub struct Fill {
     pub host: String,
     /// The tags that follow from the request: URL, prefixes, the rule's templates.
     pub tags: Vec<String>,
-    /// What is stored and only needs to be confirmed.
+    /// What is stored, and goes if the backend's new answer cannot take its place.
+    pub stored: Option<Arc<Entry>>,
+    /// The same, where it only needs to be confirmed.
     pub validate: Option<Arc<Entry>>,
     /// What can be served if the backend answers with an error.
     pub fallback: Option<Arc<Entry>>,
@@ -77,7 +80,7 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
-            return leader.lands(entry);
+            return leader.confirms(entry);
         }
         // The 304 confirms something else than what is stored (RFC 9111 §4.3.4): ask again, for the whole.
         self.validate = None;
@@ -112,30 +115,16 @@ impl Fill {
         if !rfc::updates(&fresh, &stored.headers) {
             return None;
         }
-        let age = fresh.remove(header::AGE);
-        // Without a new Date the old one would make what was just confirmed look old.
-        fresh.entry(header::DATE).or_insert_with(|| rfc::format_http_date(fetched.received.wall));
-        let mut headers = rfc::merge(&stored.headers, &fresh);
-        // Age counts for the arithmetic, but is not stored.
-        if let Some(age) = age {
-            headers.insert(header::AGE, age);
-        }
-        let terms = terms(self.rule(), self.outbound.target.path(), &headers);
-        let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-        let Storability::Store(ground) = rfc::storability(&self.facts, &answer, &terms) else { return None };
-        headers.remove(header::AGE);
-        let facts = StoredFacts::new(&answer, &ground, &terms, fetched.sent, fetched.received);
-        let vary = match Vary::read(&fresh) {
-            Vary::None => stored.vary.clone(),
-            vary => VaryKey::of(&vary, &self.request),
+        let renewal = Renewal {
+            stored,
+            fetched,
+            asked: &self.facts,
+            request: &self.request,
+            rule: self.rule(),
+            path: self.outbound.target.path(),
         };
-        let length = stored.body.len() as u64;
-        let compressible = encode::compressible(self.rule(), stored.status, &headers, Some(length));
-        if compressible {
-            // A 304 with a Vary of its own has just replaced ours.
-            encode::vary_on_coding(&mut headers);
-        }
-        let parts = self.parts(stored.status, headers, vary, facts, compressible);
+        let Renewed { headers, vary, facts } = renewal.with(fresh)?;
+        let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
         Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
 
@@ -145,7 +134,7 @@ impl Fill {
             let detail = format!("{} while a stale answer was at hand", fetched.head.status);
             return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
         }
-        let terms = terms(self.rule(), self.outbound.target.path(), &fetched.head.headers);
+        let terms = terms_for(self.rule(), self.outbound.target.path(), &fetched.head.headers);
         let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
             .dated(fetched.received.wall);
         match self.keepable(&answer, &terms, &fetched) {
@@ -157,9 +146,26 @@ impl Fill {
             }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
+                self.drop_superseded(reason, fetched.head.status);
                 self.store.remember_uncacheable(self.key.clone(), reason, until);
                 leader.lands_for_one(reason, fetched);
             }
+        }
+    }
+
+    /// "A full response indicates that none of the stored responses nominated in the conditional request is suitable" (RFC
+    /// 9111 §4.3.3): if the new answer cannot take the stored one's place, that goes all the same. Not if the refusal is
+    /// about this client, and not on the word of an error.
+    fn drop_superseded(&self, reason: Reason, status: StatusCode) {
+        let about_the_client = matches!(
+            reason,
+            Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore | Reason::UnkeyedInput
+        );
+        if status.is_success()
+            && !about_the_client
+            && let Some(stored) = &self.stored
+        {
+            self.store.drop_entry(stored);
         }
     }
 
@@ -277,7 +283,9 @@ impl Fill {
             }
         }
         if !kept {
-            draft.body.append(last.unwrap_or_default());
+            if let Some(last) = last {
+                draft.body.append(last);
+            }
             draft.body.complete();
             return leader.keeps_nothing(Reason::TooLarge);
         }
@@ -311,10 +319,7 @@ impl Fill {
         compressible: bool,
     ) -> EntryParts {
         let mut tags = self.tags.clone();
-        tags.extend(rfc::cache_tags(&headers).iter().map(|name| tags::named_tag(name)));
-        tags.extend(rfc::groups(&headers).iter().map(|name| tags::group_tag(&self.host, name)));
-        tags.sort_unstable();
-        tags.dedup();
+        answer_tags(&self.host, &headers, &mut tags);
         EntryParts {
             key: self.key.clone(),
             vary,
@@ -349,13 +354,12 @@ fn whole(body: &Growing, last: Option<&Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// The operator's terms for an answer to `path`. A lifetime meant for files of a kind is not given to an answer of another
-/// kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
-pub(super) fn terms(rule: &Rule, path: &str, answer: &HeaderMap) -> Terms {
+/// The operator's terms for an answer with these fields. A lifetime meant for files of a kind is not given to an answer of
+/// another kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
+pub(super) fn terms_for(rule: &Rule, path: &str, headers: &HeaderMap) -> Terms {
     let mut terms = rule.terms.clone();
-    let promised = promised_type(path);
-    let given = answer.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if promised.is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if promised_type(path).is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
         terms.ttl = None;
         terms.ttl_override = false;
         terms.status_ttl.clear();
@@ -363,6 +367,14 @@ pub(super) fn terms(rule: &Rule, path: &str, answer: &HeaderMap) -> Terms {
         terms.heuristic = None;
     }
     terms
+}
+
+/// The tags that an answer of `host` names itself, appended to `tags`.
+pub(super) fn answer_tags(host: &str, headers: &HeaderMap, tags: &mut Vec<String>) {
+    tags.extend(rfc::cache_tags(headers).iter().map(|name| tags::named_tag(name)));
+    tags.extend(rfc::groups(headers).iter().map(|name| tags::group_tag(host, name)));
+    tags.sort_unstable();
+    tags.dedup();
 }
 
 /// The media type, or a part of it, that a path's extension promises; `None` where it promises nothing.

@@ -27,6 +27,7 @@ mod judge;
 mod limits;
 mod obtain;
 mod pass;
+mod renew;
 mod respond;
 mod settings;
 mod shape;
@@ -45,7 +46,7 @@ pub use self::settings::{GatewaySettings, Secret};
 use self::shape::Occasion;
 use crate::policy::{KeyBuf, Policy, Routed};
 use crate::rfc::{CacheStatus, Moment, Reason};
-use crate::store::{Born, Entry};
+use crate::store::{Born, Entry, Found};
 use crate::upstream::InterimSink;
 
 /// A request on its way: what is known of it after the first two steps.
@@ -108,6 +109,10 @@ impl Gateway {
             return self.pass(journey, trail, Body::empty(), reason).await;
         }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
+        // A part cannot be cut from what is not kept: it is asked for as that part.
+        if let (Found::KnownUncacheable(reason), true) = (&found, asked.facts.range && asked.method == Method::GET) {
+            return self.pass(journey, trail, Body::empty(), *reason).await;
+        }
         match judge::judge(&found, &asked.facts, routed.rule, asked.forced, now) {
             Verdict::Serve(entry) => self.hit(journey, trail, entry, None, now),
             Verdict::ServeAndRefresh(entry, reason) => {

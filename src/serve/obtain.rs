@@ -37,13 +37,21 @@ enum Gets {
     Erred(FetchError),
 }
 
-/// How a request came by what was fetched.
+/// How an answer was come by.
 #[derive(Clone, Copy)]
-struct Manner {
-    /// It waited for another one's fetch.
+struct How {
+    /// It is kept, or will be once its body has ended.
+    stored: bool,
+    /// Another request fetched it.
     collapsed: bool,
-    /// A 304 said that what was stored still holds.
+    /// It was stored before, and the backend has confirmed it.
     confirmed: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self { stored: true, collapsed: false, confirmed: false }
+    }
 }
 
 impl Gateway {
@@ -153,7 +161,15 @@ impl Gateway {
         match stage {
             Stage::NotShareable(reason) => match flight.take() {
                 Some(fetched) => self.through_or_parts(journey, trail, fetch, reason, fetched).await,
-                None => Gets::Alone(reason),
+                // A body that was over the limit, and over, before this asker looked: its place was kept.
+                None => match place.as_ref().and_then(Attendance::sit) {
+                    Some((draft, follow)) => {
+                        let fetch = Fetch { reason: Some(reason), ..fetch.clone() };
+                        let how = How { stored: false, ..How::default() };
+                        Gets::Answer(self.fetched(journey, trail, &fetch, &draft.head, Source::Follow(follow), how))
+                    }
+                    None => Gets::Alone(reason),
+                },
             },
             Stage::Erred(error) => match flight.take() {
                 Some(fetched) => {
@@ -188,7 +204,7 @@ impl Gateway {
         };
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
-            Stage::Landed(entry) => Some(entry),
+            Stage::Landed(entry) | Stage::Confirmed(entry) => Some(entry),
             _ => None,
         };
         if let Some(head) = head {
@@ -229,21 +245,38 @@ impl Gateway {
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
-                // Judged before another coding takes its place: it is the body that tells.
-                let confirmed = fetch.validate.as_ref().is_some_and(|stored| same_body(stored, &entry));
-                let entry = encode::suited(self.store(), entry, journey.asked);
-                let source = Source::Whole(entry.body.clone());
-                Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, Manner { collapsed, confirmed }))
+                let how = How { collapsed, ..How::default() };
+                Gets::Answer(self.landed(journey, trail, fetch, entry, how))
+            }
+            Stage::Confirmed(entry) => {
+                let how = How { collapsed, confirmed: true, ..How::default() };
+                Gets::Answer(self.landed(journey, trail, fetch, entry, how))
             }
             Stage::Streaming(draft) => {
-                let Some(follow) = place.map_or_else(|| draft.body.follow(), Attendance::sit) else {
-                    return Gets::Alone(Reason::TooLarge);
+                let seat = match place {
+                    Some(place) => place.sit().map(|(_, follow)| follow),
+                    None => draft.body.follow(),
                 };
+                let Some(follow) = seat else { return Gets::Alone(Reason::TooLarge) };
                 let Draft { head, .. } = &*draft;
-                let manner = Manner { collapsed, confirmed: false };
-                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), manner))
+                let how = How { collapsed, ..How::default() };
+                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), how))
             }
         }
+    }
+
+    /// Answers with what has been kept, in the coding that suits the client.
+    fn landed(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        entry: Arc<Entry>,
+        how: How,
+    ) -> Response<Body> {
+        let entry = encode::suited(self.store(), entry, journey.asked);
+        let source = Source::Whole(entry.body.clone());
+        self.fetched(journey, trail, fetch, &entry, source, how)
     }
 
     /// Answers with what was fetched to be kept.
@@ -254,15 +287,15 @@ impl Gateway {
         fetch: &Fetch,
         entry: &Entry,
         source: Source,
-        manner: Manner,
+        how: How,
     ) -> Response<Body> {
         let Journey { asked, routed, .. } = journey;
-        let Manner { collapsed, confirmed } = manner;
         let now = self.clock().now();
+        let How { stored, collapsed, confirmed } = how;
         let status = CacheStatus {
             fwd: Some(fetch.forward),
             fwd_status: Some(if confirmed { http::StatusCode::NOT_MODIFIED } else { entry.status }),
-            stored: !collapsed,
+            stored: stored && !collapsed,
             collapsed,
             detail: fetch.reason.map(Reason::code),
             ..CacheStatus::default()
@@ -316,6 +349,7 @@ impl Gateway {
             facts: asked.facts.clone(),
             host: asked.host().to_owned(),
             tags: names,
+            stored: fetch.validate.as_ref().or(fetch.fallback.as_ref()).map(Arc::clone),
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
             born: journey.arrival,
@@ -367,8 +401,4 @@ async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Optio
 /// A part can be cut from a whole only when the whole is there.
 fn wants_whole(journey: &Journey<'_>) -> bool {
     journey.asked.facts.range
-}
-
-fn same_body(stored: &Entry, entry: &Entry) -> bool {
-    stored.body.as_ptr() == entry.body.as_ptr() && stored.body.len() == entry.body.len() && !stored.body.is_empty()
 }

@@ -14,13 +14,12 @@ use super::account::Trail;
 use super::admit::Asked;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
+use super::renew::{Renewal, Renewed};
 use super::shape;
-use super::{Gateway, GatewaySettings, Journey, encode, fill, respond};
+use super::{Gateway, GatewaySettings, Journey, fill, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf, Policy, Routed, Target};
-use crate::rfc::{
-    self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
-};
+use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason};
 use crate::store::{Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
@@ -50,11 +49,10 @@ impl Gateway {
         }
         let fault = Arc::new(OnceLock::new());
         let is_write = rfc::invalidates(&journey.asked.method, StatusCode::OK);
-        let exchange = self.exchange(journey, Outbound::pass, body, &fault);
-        let sent = match exchange {
-            Ok(exchange) if is_write => self.write(journey, exchange).await,
-            Ok(exchange) => exchange.await,
-            Err(error) => Err(error),
+        let sent = if is_write {
+            self.write(journey, body, &fault).await
+        } else {
+            self.send(journey, Outbound::pass, body, &fault).await
         };
         match sent {
             Ok(fetched) => {
@@ -77,11 +75,7 @@ impl Gateway {
         key: &KeyBuf,
         found: &Found,
     ) -> Response<Body> {
-        let sent = match self.exchange(journey, Outbound::head, Body::empty(), &Arc::default()) {
-            Ok(exchange) => exchange.await,
-            Err(error) => Err(error),
-        };
-        match sent {
+        match self.send(journey, Outbound::head, Body::empty(), &Arc::default()).await {
             Ok(fetched) => {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
@@ -98,13 +92,33 @@ impl Gateway {
         }
     }
 
-    /// Makes an exchange that writes, and drops what it has changed. In a task of its own: a client that leaves does not keep
-    /// this gateway from hearing what became of it. Without an answer nobody knows, so it counts as done.
-    async fn write(
+    async fn send<B>(
         &self,
         journey: &Journey<'_>,
-        exchange: impl Future<Output = Result<Fetched, FetchError>> + Send + 'static,
-    ) -> Result<Fetched, FetchError> {
+        outgoing: Outgoing,
+        body: B,
+        fault: &Arc<OnceLock<Reason>>,
+    ) -> Result<Fetched, FetchError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.exchange(journey, outgoing, body, fault)?.await
+    }
+
+    /// Sends a write, and drops what it has changed. In a task of its own: a client that leaves does not keep this gateway
+    /// from hearing what became of it. Without an answer nobody knows, so it counts as done.
+    async fn write<B>(
+        &self,
+        journey: &Journey<'_>,
+        body: B,
+        fault: &Arc<OnceLock<Reason>>,
+    ) -> Result<Fetched, FetchError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let exchange = self.exchange(journey, Outbound::pass, body, fault)?;
         let method = journey.asked.method.clone();
         let written = Written {
             gateway: self.clone(),
@@ -142,7 +156,7 @@ impl Gateway {
     {
         let Journey { asked, routed, forwarded, interim, .. } = journey;
         let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
-        let origin = Arc::clone(self.origin(&routed.rule.origin).ok_or_else(no_origin)?);
+        let origin = self.backend(&routed.rule.origin).ok_or_else(no_origin)?;
         let outbound = outgoing(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
@@ -223,21 +237,18 @@ impl Gateway {
             HeadEffect::Nothing => {}
             HeadEffect::Invalidate => self.store().forget(key.bytes()),
             HeadEffect::Update => {
-                let rule = journey.routed.rule;
-                let mut headers = rfc::merge(&stored.headers, &fresh);
                 let path = journey.forwarded.split('?').next().unwrap_or_default();
-                let terms = fill::terms(rule, path, &headers);
-                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-                if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, &terms) {
-                    headers.remove(header::AGE);
-                    if stored.compressible {
-                        encode::vary_on_coding(&mut headers);
-                    }
-                    let facts = StoredFacts::new(&answer, &ground, &terms, fetched.sent, fetched.received);
-                    // Born when the request arrived, before the look-up: a change since then voids it.
-                    let parts = EntryParts { headers, facts, born: journey.arrival, ..stored.parts() };
-                    let _ = self.store().keep(Arc::new(Entry::new(parts)));
-                }
+                let (asked, request, rule) = (&journey.asked.facts, &journey.asked.headers, journey.routed.rule);
+                let Some(renewed) = (Renewal { stored, fetched, asked, request, rule, path }).with(fresh) else {
+                    return;
+                };
+                let Renewed { headers, vary, facts } = renewed;
+                let mut tags = stored.tags.iter().map(|tag| tag.to_string()).collect();
+                fill::answer_tags(journey.asked.host(), &headers, &mut tags);
+                let tags = tags.into_iter().map(Arc::from).collect();
+                // Born when the request arrived, before the look-up: a change since then voids it.
+                let parts = EntryParts { headers, vary, facts, tags, born: journey.arrival, ..stored.parts() };
+                let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
         }
     }
