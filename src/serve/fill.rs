@@ -160,7 +160,8 @@ impl Fill {
     /// 9111 §4.3.3): if the new answer cannot take the stored one's place, that goes all the same. Not if the refusal is
     /// about this client, and not on the word of an error.
     fn drop_superseded(&self, reason: Reason, status: StatusCode) {
-        let about_the_client = matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore);
+        let about_the_client =
+            matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore | Reason::UnkeyedInput);
         if status.is_success()
             && !about_the_client
             && let Some(stored) = &self.stored

@@ -80,7 +80,7 @@ pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now
 
 /// Whether the reason for which another request's answer could not be shared holds for this one's as well. Else a client
 /// with credentials could take the shared fetch away from all those without.
-pub fn concerns(reason: Reason, asked: &RequestFacts) -> bool {
+pub(super) fn concerns(reason: Reason, asked: &RequestFacts) -> bool {
     match reason {
         Reason::Authorization => asked.authorization,
         Reason::RequestNoStore => asked.directives.no_store,
