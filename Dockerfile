@@ -3,12 +3,12 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # Dependencies first: they change less often than the code.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it tests/wire && echo 'fn main() {}' | tee src/main.rs tests/it/main.rs tests/wire/main.rs > /dev/null \
- && touch src/lib.rs && cargo build --release --locked && rm -rf src tests target/release/deps/*forebay* target/release/forebay*
+RUN mkdir -p src bench tests/it tests/wire && touch src/lib.rs \
+ && echo 'fn main() {}' | tee src/main.rs bench/backend.rs bench/hit.rs tests/it/main.rs tests/wire/main.rs > /dev/null \
+ && cargo build --release --locked --bin forebay && rm -rf src target/release/deps/*forebay* target/release/forebay*
 COPY src src
 COPY config.toml ./
-RUN mkdir -p tests/it tests/wire && echo 'fn main() {}' | tee tests/it/main.rs tests/wire/main.rs > /dev/null \
- && cargo build --release --locked && strip target/release/forebay
+RUN cargo build --release --locked --bin forebay && strip target/release/forebay
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \

@@ -18,6 +18,7 @@ mod purge_method;
 mod purge_races;
 mod routes;
 mod semantics;
+mod ship;
 mod start;
 mod talk;
 mod trouble;
