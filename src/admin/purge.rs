@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -86,17 +86,12 @@ fn changes(order: &PurgeOrder, policy: &Policy) -> Result<Vec<Change>, String> {
     Ok(selectors.into_iter().map(|selector| Change::new(selector, purge, Source::Api)).collect())
 }
 
-/// The URL as given, and as its route forwards it: an ignored parameter is not part of what is stored.
+/// The URL in every form in which a route may forward it: an ignored parameter is not part of what is stored.
 fn url_selectors(url: &str, policy: &Policy) -> Result<Vec<Selector>, String> {
     let (host, path_and_query) = locate(url)?;
     let target = Target::new(false, host.as_deref().unwrap_or_default(), &path_and_query);
-    let routed = policy.route(&Method::GET, &target, &HeaderMap::new());
-    let forwarded = routed.rule.forward_path(&target, &routed.captures).to_string();
-    let mut selectors = vec![Selector::Url { host: host.clone(), path_and_query: path_and_query.clone() }];
-    if forwarded != path_and_query {
-        selectors.push(Selector::Url { host, path_and_query: forwarded });
-    }
-    Ok(selectors)
+    let forms = policy.forwarded_forms(&target).into_iter();
+    Ok(forms.map(|path_and_query| Selector::Url { host: host.clone(), path_and_query }).collect())
 }
 
 /// Splits what the operator named into host, where one is named, and path with query.

@@ -163,7 +163,7 @@ pub const SETTINGS: &[Setting] = &[
     listed("route", "path", "path pattern", "", r#""/api/users/{userId}""#, "`{name}` is one segment, `{*rest}` all that follow. Without it, any path."),
     listed("route", "host", "host or list of hosts", "", r#""*.example.com""#, "One of these hosts."),
     listed("route", "method", "method or list of methods", "", r#"["GET", "POST"]"#, "One of these methods; GET includes HEAD."),
-    listed("route", "header", "table: field = true, \"value\" or \"start*\"", "", r#"{ X-Api-Version = "2" }"#, "All of these request fields."),
+    listed("route", "header", "table: field = true, \"value\" or \"start*\"", "", r#"{ X-Api-Version = "2" }"#, "All of these request fields. They become part of the key."),
     listed("route", "priority", "-1000 to 1000", "0", "10", "Among routes with the same path, higher ones are tried first."),
 
     listed("defaults", "class", "\"reference\"", "", r#""reference""#, "A label for readers of the file: data that lives by its ttl and by purges."),
@@ -177,7 +177,7 @@ pub const SETTINGS: &[Setting] = &[
     listed("defaults", "min_ttl", "duration", "", r#""1s""#, "The shortest lifetime, whoever gave it; a zero that the backend asked for stays zero."),
     listed("defaults", "max_ttl", "duration", "", r#""1h""#, "The longest lifetime, whoever gave it."),
     listed("defaults", "status_ttl", "table: status, class or range = duration", "{}", r#"{ 404 = "30s", "5xx" = "1s" }"#, "The same by status, for any status; the first that fits counts, and it counts before `ttl`."),
-    listed("defaults", "storable_status", "list of statuses", "", r#"[200, "300-308", 404]"#, "Only these statuses are stored. Without it, what the RFC allows."),
+    listed("defaults", "storable_status", "list of statuses", "", r#"[200, "300-308", 404]"#, "Only these statuses are stored. Without it, what the RFC allows; in a strict profile 200, 203, 301, 308, 404 and 410."),
     listed("defaults", "store_set_cookie", "true or false", "false", "true", "Store answers that set cookies. Risky."),
     listed("defaults", "heuristic", "false", "", "false", "Do not guess lifetimes from Last-Modified."),
     listed("defaults", "heuristic.percent", "1 to 100", "10", "5", "The guess: this share of the time since Last-Modified."),
@@ -212,8 +212,8 @@ pub const SETTINGS: &[Setting] = &[
     listed("defaults", "compress.min_size", "size, up to 1GiB", r#""1KiB""#, r#""512""#, "Shorter bodies stay as they are."),
     listed("defaults", "compress.types", "list of media types", "", r#"["text/*", "application/json"]"#, "Only these. Without it, what is text on the web."),
     listed("defaults", "sensitive", "true or false", "false", "true", "Never store, whatever the answer says."),
-    listed("defaults", "profile", "\"standard\" or \"strict\"", r#""standard""#, r#""strict""#, "\"strict\": request fields that are not part of the key do not reach the backend."),
-    listed("defaults", "forward_headers", "list of field names", "", r#"["Accept"]"#, "Fields that a strict profile lets through all the same."),
+    listed("defaults", "profile", "\"standard\" or \"strict\"", r#""standard""#, r#""strict""#, "\"strict\": request fields that are not part of the key do not reach the backend, and few statuses are stored."),
+    listed("defaults", "forward_headers", "list of field names", "", r#"["Accept"]"#, "Fields that a strict profile lets through all the same. An answer to a request with one of them is stored only if its Vary names it."),
 ];
 
 /// The reference as a page in Markdown: `docs/config.md`.

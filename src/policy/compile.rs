@@ -18,7 +18,7 @@ use super::router::{Matcher, Router};
 use super::rule::{Recipe, Rule, SharedRecipe};
 use super::settings::{KeySettings, PolicySettings, RouteSettings};
 use super::template::{Part, Template};
-use crate::rfc::Terms;
+use crate::rfc::{StatusRange, Terms};
 
 /// Bounds of `max_key`, in bytes: a shorter one would refuse everything, a longer one is a way to fill the memory.
 const MAX_KEY: std::ops::RangeInclusive<usize> = 256..=1024 * 1024;
@@ -130,9 +130,12 @@ fn compile_rule(
     common: &Common,
     problems: &mut Problems,
 ) -> Rule {
+    // A request that takes another route for one of its fields asks another question: the backend sees the field, too.
+    let conditions = route.headers.iter().map(|condition| condition.name.clone());
+    let keyed: Vec<_> = route.key.headers.iter().cloned().chain(conditions).collect();
     let recipe = Recipe {
         query: QueryRecipe::new(&route.key),
-        headers: distinct(&route.key.headers),
+        headers: distinct(&keyed),
         cookies: distinct(&route.key.cookies).into_iter().map(String::into_boxed_str).collect(),
         shared: Arc::clone(&common.recipe),
     };
@@ -142,7 +145,7 @@ fn compile_rule(
         name: route.name.into(),
         path: route.path.map(Arc::from),
         origin: route.origin.map_or_else(|| Arc::clone(&common.origin), Arc::from),
-        terms: route.terms,
+        terms: terms_of(route.terms, route.strict.is_some()),
         pass: route.pass,
         cdn_ttl: route.cdn_ttl,
         compress: route.compress,
@@ -164,6 +167,17 @@ fn compile_rule(
     check_sources(&rule, problems);
     rule
 }
+
+/// The strict profile stores only the statuses that speak of the resource rather than of the request that was made of it,
+/// unless the operator lists them: an error that one client can provoke is not everybody's.
+fn terms_of(terms: Terms, strict: bool) -> Terms {
+    let listed = |status| StatusRange { first: status, last: status };
+    let usual = || STRICT_STATUSES.map(listed).to_vec();
+    Terms { storable_status: terms.storable_status.or_else(|| strict.then(usual)), ..terms }
+}
+
+/// See [`terms_of`].
+const STRICT_STATUSES: [u16; 6] = [200, 203, 301, 308, 404, 410];
 
 fn compile_tag(text: &str, captures: &[Box<str>]) -> Result<Template, Fault> {
     if text.is_empty() {

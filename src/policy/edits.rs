@@ -56,6 +56,14 @@ impl Edits {
         })
     }
 
+    /// Hands out what will be set, in order, as [`Edits::apply`] would set it.
+    pub(super) fn values<'e>(
+        &'e self,
+        sources: Sources<'e>,
+    ) -> impl Iterator<Item = (&'e HeaderName, Option<HeaderValue>)> {
+        self.set.iter().map(move |(name, value)| (name, value.make(&sources)))
+    }
+
     /// `request` as in [`Sources`]; header values come from `headers` itself.
     pub(super) fn apply(&self, headers: &mut HeaderMap, request: &Sources<'_>) {
         if self.set.is_empty() && self.remove.is_empty() {

@@ -5,8 +5,8 @@
 //! version  1 byte
 //! scheme   1 byte    0 not part of the key, 1 http, 2 https
 //! origin, host, forwarded path and query: each a length (4 bytes) and that many bytes
-//! then for each keyed header or cookie, in the order of the rule:
-//!   kind   1 byte    1 header, 2 cookie
+//! then for each keyed header or cookie, and for each field that the route sets on the request, in the order of the rule:
+//!   kind   1 byte    1 header, 2 cookie, 3 set by the route
 //!   name   length and bytes
 //!   values each a 1, a length and bytes; then a 0. Absent is no value, which is not one empty value.
 //! ```
@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 const VERSION: u8 = 1;
 const HEADER: u8 = 1;
 const COOKIE: u8 = 2;
+const SET: u8 = 3;
 const VALUE: u8 = 1;
 const END: u8 = 0;
 
@@ -68,6 +69,11 @@ impl KeyBuf {
     /// Adds a cookie with all its values, or none.
     pub(super) fn cookie<'v>(&mut self, name: &str, values: impl Iterator<Item = &'v [u8]>) {
         self.part(COOKIE, name, values);
+    }
+
+    /// Adds a field that the route sets on the request, or that it has no value for.
+    pub(super) fn set(&mut self, name: &str, value: Option<&[u8]>) {
+        self.part(SET, name, value.into_iter());
     }
 
     fn part<'v>(&mut self, kind: u8, name: &str, values: impl Iterator<Item = &'v [u8]>) {
@@ -160,7 +166,7 @@ impl From<&KeyBuf> for CacheKey {
 }
 
 /// For people: `api https example.com /api/users/1 accept-language=de cookie:theme=dark !x-tenant`. A `!` marks what
-/// the request did not carry; `-` stands for a scheme that is no part of the key.
+/// the request did not carry, `set:` what the route sets on it; `-` stands for a scheme that is no part of the key.
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(parts) = self.parts() else {
@@ -169,7 +175,11 @@ impl fmt::Display for CacheKey {
         let Parts { scheme, origin, host, forwarded, mut rest } = parts;
         write!(f, "{} {scheme} {} {}", origin.escape_debug(), host.escape_debug(), forwarded.escape_debug())?;
         while let Some((kind, name)) = rest.heading() {
-            let prefix = if kind == COOKIE { "cookie:" } else { "" };
+            let prefix = match kind {
+                COOKIE => "cookie:",
+                SET => "set:",
+                _ => "",
+            };
             let mut absent = true;
             while let Some(value) = rest.value() {
                 absent = false;

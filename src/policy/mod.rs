@@ -91,6 +91,21 @@ impl Policy {
         Routed { rule: self.rule(id), captures }
     }
 
+    /// Every form in which a URL may reach a backend: path and query as each rule whose path fits forwards them, and as
+    /// given. Which of the rules a request takes can also depend on its host, method and fields, and whoever purges a URL
+    /// may know none of these. In no order, each once. Asks every rule: not for the data path.
+    pub fn forwarded_forms(&self, target: &Target<'_>) -> Vec<String> {
+        let as_given = target.query.map_or_else(|| target.path.to_owned(), |query| [target.path, "?", query].concat());
+        let mut forms = vec![as_given];
+        let routed = self.router.fitting(target.path).map(|(id, captures)| (self.rule(id), captures));
+        for (rule, captures) in routed.chain([(&self.default, Captures::default())]) {
+            forms.push(rule.forward_path(target, &captures).into_owned());
+        }
+        forms.sort_unstable();
+        forms.dedup();
+        forms
+    }
+
     /// Whether this gateway answers for the host (normalised as in [`Target::host`]). If none are configured, for any.
     pub fn knows_host(&self, host: &str) -> bool {
         self.hosts.is_empty() || hosts::lookups(host).any(|key| self.hosts.contains(key))

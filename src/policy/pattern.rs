@@ -5,6 +5,7 @@
 //! Everything else stands for itself, byte for byte: the path is matched as received, so `/%61` is not `/a`.
 
 use super::problem::Fault;
+use super::target::Captures;
 
 /// Longer patterns are refused: matching goes one call deep per segment.
 const MAX_SEGMENTS: usize = 64;
@@ -49,6 +50,37 @@ impl Pattern {
             pattern.push(piece)?;
         }
         Ok(pattern)
+    }
+
+    /// What this pattern captures of a path, by itself; `None` if the path does not fit. The router finds the same, among
+    /// many patterns at once.
+    pub(super) fn capture(&self, path: &str) -> Option<Captures> {
+        let mut captures = Captures::default();
+        let mut at = Some(path.strip_prefix('/').map(|_| 1)?);
+        for shape in &self.segments {
+            let start = at?;
+            let rest = path.get(start..)?;
+            let length = rest.find('/').unwrap_or(rest.len());
+            let segment = rest.get(..length)?;
+            match shape {
+                Shape::Rest => {
+                    captures.push(start..path.len());
+                    return Some(captures);
+                }
+                Shape::Fixed(text) if segment == &**text => {}
+                Shape::Any if length > 0 => captures.push(start..start + length),
+                Shape::Between(before, after)
+                    if before.len() + after.len() < length
+                        && segment.starts_with(&**before)
+                        && segment.ends_with(&**after) =>
+                {
+                    captures.push(start + before.len()..start + length - after.len());
+                }
+                _ => return None,
+            }
+            at = (length < rest.len()).then_some(start + length + 1);
+        }
+        at.is_none().then_some(captures)
     }
 
     fn push(&mut self, piece: &str) -> Result<(), Fault> {

@@ -70,6 +70,14 @@ impl Router {
         Some((self.matchers.get(index)?.id, captures))
     }
 
+    /// The ids of all routes whose path fits, with what it captures: whatever the host, the method and the fields.
+    pub(super) fn fitting(&self, path: &str) -> impl Iterator<Item = (usize, Captures)> {
+        self.matchers.iter().filter_map(move |matcher| {
+            let captures = matcher.pattern.as_ref().map_or_else(|| Some(Captures::default()), |one| one.capture(path));
+            Some((matcher.id, captures?))
+        })
+    }
+
     /// The ids of routes that can never match, each with one that always comes first.
     pub(super) fn shadowed(&self) -> Vec<(usize, usize)> {
         let slots = self.slots.iter().chain([&self.anywhere]);

@@ -112,7 +112,8 @@ impl Rule {
     }
 
     /// Writes the cache key into `out`. `forwarded` is what [`Rule::forward_path`] gave. Two keys are equal if and only
-    /// if origin, scheme (where it counts), host, forwarded bytes and all keyed headers and cookies are.
+    /// if origin, scheme (where it counts), host, forwarded bytes, all keyed headers and cookies and all fields that the
+    /// route sets are.
     ///
     /// # Errors
     /// A reason to pass the cache by; `out` is empty then. [`Reason::KeyTooLong`] above the policy's `max_key`,
@@ -120,6 +121,7 @@ impl Rule {
     pub fn key(
         &self,
         target: &Target<'_>,
+        captures: &Captures,
         forwarded: &str,
         request: &HeaderMap,
         out: &mut KeyBuf,
@@ -131,6 +133,12 @@ impl Rule {
         }
         for name in cookies {
             out.cookie(name, cookie_values(request, name));
+        }
+        // A rewrite may send two clients' paths to one URL; what the route tells the backend of them apart from it is as
+        // much a part of the question as the URL is.
+        let sources = Sources { request: Some((target, captures)), headers: Some(request) };
+        for (name, value) in self.request_headers.values(sources) {
+            out.set(name.as_str(), value.as_ref().map(HeaderValue::as_bytes));
         }
         let refused = if out.as_slice().len() > shared.max_key {
             Reason::KeyTooLong
@@ -174,16 +182,20 @@ impl Rule {
         some_cookie || self.recipe.headers.contains(name)
     }
 
-    /// Leaves only the cookies of the key, unless it holds the whole field. The strict profile needs it: the key names
-    /// single cookies, and their neighbours must not reach the backend unkeyed.
+    /// Leaves only the cookies of the key, in its order and spelling, unless it holds the whole field. The strict profile
+    /// needs it: the key names single cookies, and their neighbours must not reach the backend unkeyed.
     pub fn trim_cookies(&self, headers: &mut HeaderMap) {
         if self.recipe.headers.contains(&header::COOKIE) {
             return;
         }
         let mut kept: Vec<u8> = Vec::new();
-        for pair in cookie_pairs(headers).filter(|pair| self.recipe.cookies.iter().any(|name| names(pair, name))) {
-            kept.extend_from_slice(if kept.is_empty() { b"" } else { b"; " });
-            kept.extend_from_slice(pair);
+        for name in &self.recipe.cookies {
+            for value in cookie_values(headers, name) {
+                let separator: &[u8] = if kept.is_empty() { b"" } else { b"; " };
+                for part in [separator, name.as_bytes(), b"=", value] {
+                    kept.extend_from_slice(part);
+                }
+            }
         }
         headers.remove(header::COOKIE);
         if !kept.is_empty()

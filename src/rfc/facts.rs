@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use http::header::{AGE, DATE, ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE, VARY};
+use http::header::{AGE, DATE, ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rfc::freshness::{age_at_receipt, must_validate, stale_windows};
 use crate::rfc::members::delta_seconds;
-use crate::rfc::{Ground, LifetimeSource, Moment, RequestDirectives, ResponseDirectives, Terms, parse_http_date};
+use crate::rfc::{Ground, LifetimeSource, Moment, RequestDirectives, ResponseDirectives, Terms, Vary, parse_http_date};
 
 /// What a request says that matters to a cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub struct ResponseFacts {
     pub etag: bool,
     /// Set-Cookie is present.
     pub set_cookie: bool,
-    /// Vary has a member `*`.
+    /// Vary has a member `*`, or one that is no field name: no later request matches.
     pub vary_star: bool,
 }
 
@@ -109,7 +109,7 @@ impl ResponseFacts {
             last_modified: date_in(LAST_MODIFIED),
             etag: headers.get(ETAG).is_some_and(|value| !value.is_empty()),
             set_cookie: headers.contains_key(SET_COOKIE),
-            vary_star: headers.get_all(VARY).iter().any(names_star),
+            vary_star: Vary::read(headers) == Vary::Star,
         }
     }
 
@@ -237,10 +237,6 @@ fn age(line: &HeaderValue) -> Option<Duration> {
     let first = line.as_bytes().split(|byte| *byte == b',').next()?;
     let number = first.split(|byte| *byte == b';').next()?;
     delta_seconds(number.trim_ascii())
-}
-
-fn names_star(line: &HeaderValue) -> bool {
-    line.as_bytes().split(|byte| *byte == b',').any(|member| member.trim_ascii() == b"*")
 }
 
 #[cfg(test)]

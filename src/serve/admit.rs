@@ -124,7 +124,9 @@ fn check<B: http_body::Body>(
     let trusted = is_trusted(&settings.trusted_proxies, client.address.ip());
     let secure = if trusted { forwarded_proto(&headers).unwrap_or(client.secure) } else { client.secure };
     let host = host_of(&uri, &headers, version, secure, trusted)?;
-    let address = if trusted { client_behind(settings, &headers, client) } else { client.address.ip() };
+    let uri = rooted(uri)?;
+    let peer = client.address.ip().to_canonical();
+    let address = if trusted { client_behind(settings, &headers, peer) } else { peer };
 
     if rfc::names_us(&headers, &settings.name) {
         return Err(Reason::LoopDetected);
@@ -132,7 +134,6 @@ fn check<B: http_body::Body>(
     let forced = take_refresh_token(settings, &mut headers);
     let accepted = normalise_accept_encoding(&mut headers);
     let facts = RequestFacts::read(&method, &headers);
-    let peer = client.address.ip().to_canonical();
     let mut asked =
         Asked { method, version, facts, headers, accepted, client: address, peer, trusted, forced, secure, host, uri };
     if asked.wants_websocket() {
@@ -161,6 +162,10 @@ fn check_target(settings: &GatewaySettings, method: &Method, uri: &Uri) -> Resul
     if length > settings.max_uri {
         return Err(Reason::UriTooLong);
     }
+    // `host:port` alone is for CONNECT (RFC 9112 §3.2.3): elsewhere it would name an authority that nobody checks.
+    if uri.authority().is_some() && uri.scheme().is_none() {
+        return Err(Reason::BadTarget);
+    }
     let path = uri.path();
     // `*` is for OPTIONS alone (RFC 9112 §3.2.4); a path starts with a slash; two would name an authority.
     if path == "*" {
@@ -178,6 +183,15 @@ fn check_target(settings: &GatewaySettings, method: &Method, uri: &Uri) -> Resul
         return Err(Reason::BadTarget);
     }
     Ok(())
+}
+
+/// "If the target URI's path component is empty, the client MUST send "/" as the path within the origin-form"
+/// (RFC 9112 §3.2.1). A target in absolute form may leave it out even before a query, and no backend is to see that.
+fn rooted(uri: Uri) -> Result<Uri, Reason> {
+    match uri.path_and_query().map(http::uri::PathAndQuery::as_str) {
+        Some(target) if target.starts_with('?') => format!("/{target}").parse().map_err(|_| Reason::BadTarget),
+        _ => Ok(uri),
+    }
 }
 
 /// hyper has chosen the framing; here the fields that could be read differently by somebody else are refused.
@@ -312,17 +326,18 @@ fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The nearest address in X-Forwarded-For that is not one of ours.
-fn client_behind(settings: &GatewaySettings, headers: &HeaderMap, client: Client) -> IpAddr {
+/// The nearest address in X-Forwarded-For that is not one of ours; if all are, the one it begins with.
+fn client_behind(settings: &GatewaySettings, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     let lines = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
     let mut hops: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
-    while let Some(hop) = hops.pop() {
-        let Ok(address) = hop.parse::<IpAddr>() else { break };
-        if !is_trusted(&settings.trusted_proxies, address) {
-            return address;
+    let mut nearest = peer;
+    while let Some(Ok(address)) = hops.pop().map(str::parse::<IpAddr>) {
+        nearest = address.to_canonical();
+        if !is_trusted(&settings.trusted_proxies, nearest) {
+            break;
         }
     }
-    client.address.ip()
+    nearest
 }
 
 fn forwarded_proto(headers: &HeaderMap) -> Option<bool> {
@@ -364,6 +379,23 @@ const CLOUDFRONT_FORWARDED_PROTO: HeaderName = HeaderName::from_static("cloudfro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_is_a_path_or_a_url() {
+        let settings = GatewaySettings::default();
+        for (target, expected) in [
+            ("/p?q", Ok(())),
+            ("http://t/p", Ok(())),
+            ("http://t", Ok(())),
+            ("t:80", Err(Reason::BadTarget)),
+            ("t", Err(Reason::BadTarget)),
+            ("ftp://t/p", Err(Reason::BadTarget)),
+            ("//t/p", Err(Reason::BadTarget)),
+            ("*", Err(Reason::BadTarget)),
+        ] {
+            assert_eq!(check_target(&settings, &Method::GET, &target.parse().unwrap()), expected, "{target}");
+        }
+    }
 
     #[test]
     fn a_host_is_folded_or_refused() {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::admit::Asked;
 use crate::policy::Rule;
-use crate::rfc::{Accepted, Coding, ResponseDirectives};
+use crate::rfc::{Coding, ResponseDirectives};
 use crate::store::{Entry, EntryParts, Store};
 
 /// What the gateway can encode, best first.
@@ -46,24 +47,27 @@ pub fn vary_on_coding(headers: &mut HeaderMap) {
     }
 }
 
-/// The form of `entry` that suits what the client accepts; the entry itself where there is none, or none yet.
-pub fn suited(store: &Arc<Store>, entry: Arc<Entry>, accepted: Accepted) -> Arc<Entry> {
-    if !entry.compressible {
+/// The form of `entry` that suits what the client accepts; the entry itself where there is none, or none yet. Who wants a
+/// part gets it of the entry itself, so that all parts are of one representation, whenever they are asked for.
+pub fn suited(store: &Arc<Store>, entry: Arc<Entry>, asked: &Asked) -> Arc<Entry> {
+    if !entry.compressible || asked.facts.range {
         return entry;
     }
-    let coding = accepted.best(&OFFERED);
+    let coding = asked.accepted.best(&OFFERED);
     if coding == Coding::Identity {
         return entry;
     }
     if let Some(encoded) = store.encoded(&entry, coding) {
         return encoded;
     }
+    // Once, also if nothing comes of it: a body that does not shrink would not do so the next time.
+    if !entry.begin_encoding(coding) {
+        return entry;
+    }
     if entry.body.len() <= AT_ONCE {
         return encode_and_keep(store, &entry, coding).unwrap_or(entry);
     }
-    if let Ok(runtime) = tokio::runtime::Handle::try_current()
-        && entry.begin_encoding(coding)
-    {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         let (store, base) = (Arc::clone(store), Arc::clone(&entry));
         runtime.spawn_blocking(move || encode_and_keep(&store, &base, coding));
     }
@@ -84,11 +88,23 @@ fn encode_and_keep(store: &Store, base: &Arc<Entry>, coding: Coding) -> Option<A
     {
         headers.insert(header::ETAG, weak);
     }
-    headers.remove(header::ACCEPT_RANGES);
+    // Parts are cut from the form as it came, and digests were made of it.
+    for name in NOT_OF_THE_ENCODED {
+        headers.remove(name);
+    }
     let derived = Arc::new(Entry::new(EntryParts { headers, body, coding, ..base.parts() }));
     store.keep_encoded(base, Arc::clone(&derived));
     Some(derived)
 }
+
+/// Fields that speak of the bytes of the body (RFC 9530, and what came before it).
+const NOT_OF_THE_ENCODED: [HeaderName; 5] = [
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
 
 /// Encodes at a level that suits what is encoded once and served often.
 fn encode(body: &[u8], coding: Coding) -> Option<Bytes> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::admit::{self, Client};
 use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
-use super::{Gateway, Journey};
+use super::{Gateway, Journey, fill};
 use crate::policy::KeyBuf;
 use crate::rfc::{self, Moment, Reason, ResponseFacts, Storability};
 use crate::store::{Entry, Found, Standing};
@@ -144,7 +144,7 @@ impl Gateway {
             return said.verdict("pass", Some(reason));
         }
         let mut key = KeyBuf::new();
-        if let Err(reason) = routed.rule.key(&target, &forwarded, &asked.headers, &mut key) {
+        if let Err(reason) = routed.rule.key(&target, &routed.captures, &forwarded, &asked.headers, &mut key) {
             return said.verdict("pass", Some(reason));
         }
         said.key = Some(key.to_key().to_string());
@@ -179,10 +179,12 @@ impl Gateway {
             Ok(fetched) => fetched,
             Err(error) => return nothing(error.to_string()),
         };
-        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &rule.terms.targets)
+        let path = journey.forwarded.split('?').next().unwrap_or_default();
+        let terms = fill::terms_for(rule, path, &fetched.head.headers);
+        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
             .dated(fetched.received.wall);
         let status = Some(fetched.head.status.as_u16());
-        match rfc::storability(&journey.asked.facts, &answer, &rule.terms) {
+        match rfc::storability(&journey.asked.facts, &answer, &terms) {
             Storability::Store(ground) => Answered {
                 status,
                 kept: true,

@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http_body::Body as _;
 
-use super::encode;
 use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
 use super::growing::Growing;
+use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
+use super::{encode, pass};
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
 use crate::rfc::{
@@ -42,6 +43,8 @@ pub struct Fill {
     pub rule: usize,
     /// What the answer is kept under.
     pub key: CacheKey,
+    /// What is remembered of answers to requests with credentials, under a key that holds no answers.
+    pub private_key: CacheKey,
     /// The request that is sent.
     pub outbound: Outbound,
     /// The request's fields, by which variants are told apart.
@@ -52,7 +55,9 @@ pub struct Fill {
     pub host: String,
     /// The tags that follow from the request: URL, prefixes, the rule's templates.
     pub tags: Vec<String>,
-    /// What is stored and only needs to be confirmed.
+    /// What is stored, and goes if the backend's new answer cannot take its place.
+    pub stored: Option<Arc<Entry>>,
+    /// The same, where it only needs to be confirmed.
     pub validate: Option<Arc<Entry>>,
     /// What can be served if the backend answers with an error.
     pub fallback: Option<Arc<Entry>>,
@@ -77,7 +82,7 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
-            return leader.lands(entry);
+            return leader.confirms(entry);
         }
         // The 304 confirms something else than what is stored (RFC 9111 §4.3.4): ask again, for the whole.
         self.validate = None;
@@ -112,24 +117,16 @@ impl Fill {
         if !rfc::updates(&fresh, &stored.headers) {
             return None;
         }
-        let age = fresh.remove(header::AGE);
-        // Without a new Date the old one would make what was just confirmed look old.
-        fresh.entry(header::DATE).or_insert_with(|| rfc::format_http_date(fetched.received.wall));
-        let mut headers = rfc::merge(&stored.headers, &fresh);
-        // Age counts for the arithmetic, but is not stored.
-        if let Some(age) = age {
-            headers.insert(header::AGE, age);
-        }
-        let terms = &self.rule().terms;
-        let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-        let Storability::Store(ground) = rfc::storability(&self.facts, &answer, terms) else { return None };
-        headers.remove(header::AGE);
-        let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-        let vary = match Vary::read(&fresh) {
-            Vary::None => stored.vary.clone(),
-            vary => VaryKey::of(&vary, &self.request),
+        let renewal = Renewal {
+            stored,
+            fetched,
+            asked: &self.facts,
+            request: &self.request,
+            rule: self.rule(),
+            path: self.outbound.target.path(),
         };
-        let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
+        let Renewed { headers, vary, facts, compressible } = renewal.with(fresh)?;
+        let parts = self.parts(stored.status, headers, vary, facts, compressible);
         Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
 
@@ -139,7 +136,7 @@ impl Fill {
             let detail = format!("{} while a stale answer was at hand", fetched.head.status);
             return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
         }
-        let terms = self.terms(&fetched.head.headers);
+        let terms = terms_for(self.rule(), self.outbound.target.path(), &fetched.head.headers);
         let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
             .dated(fetched.received.wall);
         match self.keepable(&answer, &terms, &fetched) {
@@ -147,13 +144,29 @@ impl Fill {
             // An error says nothing about whether this key's answers can be shared, so it is not remembered.
             Err(reason) if Trouble::of(fetched.head.status).is_some() => {
                 let detail = format!("{} ({})", fetched.head.status, reason.code());
-                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), fetched);
+                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), reason, fetched);
             }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
-                self.store.remember_uncacheable(self.key.clone(), reason, until);
+                self.drop_superseded(reason, fetched.head.status);
+                // What is withheld for a client's credentials says nothing to those without.
+                let key = if reason == Reason::Authorization { &self.private_key } else { &self.key };
+                self.store.remember_uncacheable(key.clone(), reason, until);
                 leader.lands_for_one(reason, fetched);
             }
+        }
+    }
+
+    /// "A full response indicates that none of the stored responses nominated in the conditional request is suitable" (RFC
+    /// 9111 §4.3.3): if the new answer cannot take the stored one's place, that goes all the same. Not if the refusal is
+    /// about this client, and not on the word of an error.
+    fn drop_superseded(&self, reason: Reason, status: StatusCode) {
+        let about_the_client = matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore);
+        if status.is_success()
+            && !about_the_client
+            && let Some(stored) = &self.stored
+        {
+            self.store.drop_entry(stored);
         }
     }
 
@@ -166,45 +179,46 @@ impl Fill {
             })
     }
 
-    /// The operator's terms for this answer. A lifetime meant for files of a kind is not given to an answer of another
-    /// kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
-    fn terms(&self, headers: &HeaderMap) -> Terms {
-        let mut terms = self.rule().terms.clone();
-        let promised = promised_type(self.outbound.target.path());
-        let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if promised.is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
-            terms.ttl = None;
-            terms.ttl_override = false;
-            terms.status_ttl.clear();
-            terms.min_ttl = None;
-            terms.heuristic = None;
-        }
-        terms
-    }
-
     /// The RFC's rules, then those of this gateway about what can be kept whole.
     fn keepable(&self, answer: &ResponseFacts, terms: &Terms, fetched: &Fetched) -> Result<Ground, Reason> {
         let ground = match rfc::storability(&self.facts, answer, terms) {
             Storability::Store(ground) => ground,
-            Storability::Refuse(reason) => return Err(reason),
+            Storability::Refuse(reason) => return Err(self.unless_mismatched(reason, answer)),
         };
+        if self.carries_unkeyed(&fetched.head.headers) {
+            return Err(Reason::UnkeyedInput);
+        }
         match fetched.framing {
             Framing::CloseDelimited => return Err(Reason::CloseDelimited),
             Framing::Ambiguous => return Err(Reason::AmbiguousFraming),
             _ => {}
         }
-        let endless = fetched
-            .head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"));
-        if endless {
+        if pass::is_endless(&fetched.head.headers) {
             return Err(Reason::EndlessStream);
         }
         if fetched.body.exact_length().is_some_and(|length| length > self.max_object()) {
             return Err(Reason::TooLarge);
         }
         Ok(ground)
+    }
+
+    /// The better reason for a refusal: with the route's own lifetime the answer would have been kept.
+    fn unless_mismatched(&self, reason: Reason, answer: &ResponseFacts) -> Reason {
+        let own = rfc::storability(&self.facts, answer, &self.rule().terms);
+        if matches!(own, Storability::Store(_)) { Reason::TypeMismatch } else { reason }
+    }
+
+    /// The strict profile keeps nothing that a field beside the key may have shaped: one that the route lets through, and
+    /// that the answer does not name in Vary either.
+    fn carries_unkeyed(&self, answer: &HeaderMap) -> bool {
+        let rule = self.rule();
+        let Some(strict) = &rule.strict else { return false };
+        let vary = Vary::read(answer);
+        let named = |name: &HeaderName| matches!(&vary, Vary::Fields(names) if names.contains(name));
+        // What the route sets in its place is the route's, and in the key.
+        let as_sent = |name: &HeaderName| self.outbound.headers.get_all(name) == self.request.get_all(name);
+        let mut through = strict.forward_headers.iter().filter(|name| self.request.contains_key(*name));
+        through.any(|name| as_sent(name) && !rule.key_headers().contains(name) && !named(name))
     }
 
     /// Keeps the answer while it streams.
@@ -218,6 +232,10 @@ impl Fill {
         // "A recipient with a clock that receives a response message without a Date header field MUST record the time it
         // was received" (RFC 9110 §6.6.1).
         headers.entry(header::DATE).or_insert_with(|| rfc::format_http_date(received.wall));
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            // Who encodes has looked at Accept-Encoding, whether it says so or not; others may not be able to read this.
+            encode::vary_on_coding(&mut headers);
+        }
         let vary = VaryKey::of(&Vary::read(&headers), &self.request);
         let compressible = encode::compressible(self.rule(), head.status, &headers, body.exact_length());
         if compressible {
@@ -266,12 +284,16 @@ impl Fill {
             }
         }
         if !kept {
-            draft.body.append(last.unwrap_or_default());
+            if let Some(last) = last {
+                draft.body.append(last);
+            }
             draft.body.complete();
             return leader.keeps_nothing(Reason::TooLarge);
         }
-        let whole = whole(&draft.body, last.as_ref());
-        let entry = Arc::new(Entry::new(EntryParts { body: whole, ..draft.head.parts() }));
+        let body = whole(&draft.body, last.as_ref());
+        // Where the length was not known before, it is now.
+        let compressible = draft.head.compressible && body.len() as u64 >= self.rule().compress.min_size;
+        let entry = Arc::new(Entry::new(EntryParts { body, compressible, ..draft.head.parts() }));
         let _ = self.store.keep(Arc::clone(&entry));
         if let Some(last) = last {
             draft.body.append(last);
@@ -298,10 +320,7 @@ impl Fill {
         compressible: bool,
     ) -> EntryParts {
         let mut tags = self.tags.clone();
-        tags.extend(rfc::cache_tags(&headers).iter().map(|name| tags::named_tag(name)));
-        tags.extend(rfc::groups(&headers).iter().map(|name| tags::group_tag(&self.host, name)));
-        tags.sort_unstable();
-        tags.dedup();
+        answer_tags(&self.host, &headers, &mut tags);
         EntryParts {
             key: self.key.clone(),
             vary,
@@ -334,6 +353,29 @@ fn whole(body: &Growing, last: Option<&Bytes>) -> Bytes {
         whole.extend_from_slice(last);
     }
     whole.freeze()
+}
+
+/// The operator's terms for an answer with these fields. A lifetime meant for files of a kind is not given to an answer of
+/// another kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
+pub(super) fn terms_for(rule: &Rule, path: &str, headers: &HeaderMap) -> Terms {
+    let mut terms = rule.terms.clone();
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if promised_type(path).is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
+        terms.ttl = None;
+        terms.ttl_override = false;
+        terms.status_ttl.clear();
+        terms.min_ttl = None;
+        terms.heuristic = None;
+    }
+    terms
+}
+
+/// The tags that an answer of `host` names itself, appended to `tags`.
+pub(super) fn answer_tags(host: &str, headers: &HeaderMap, tags: &mut Vec<String>) {
+    tags.extend(rfc::cache_tags(headers).iter().map(|name| tags::named_tag(name)));
+    tags.extend(rfc::groups(headers).iter().map(|name| tags::group_tag(host, name)));
+    tags.sort_unstable();
+    tags.dedup();
 }
 
 /// The media type, or a part of it, that a path's extension promises; `None` where it promises nothing.

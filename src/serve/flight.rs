@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!             ┌──▶ Streaming(draft) ──▶ Landed(entry)
-//!   Asked ────┼──▶ Landed(entry)                          a 304 kept what was stored
+//!   Asked ────┼──▶ Confirmed(entry)                       a 304 kept what was stored
 //!             ├──▶ NotShareable(reason)                   each asker fetches for itself
 //!             ├──▶ Erred(error)                           a 5xx for whoever began it; the others try once, together
 //!             ├──▶ Failed(error)                          the same error for all: no convoy of attempts
@@ -67,11 +67,13 @@ pub enum Stage {
     Streaming(Arc<Draft>),
     /// A whole answer, usable by all who may see it.
     Landed(Arc<Entry>),
+    /// The same, and its body is the one that was stored before: the backend has confirmed it.
+    Confirmed(Arc<Entry>),
     /// The answer is for whoever began the flight, who finds it with [`Flight::take`].
     NotShareable(Reason),
     /// The backend answered with an error that may not be shared; whoever began the flight finds it with
-    /// [`Flight::take`]. It may be that asker's own fault, so it says little to the others.
-    Erred(FetchError),
+    /// [`Flight::take`]. It may be that asker's own fault, so it says little to the others. With why it is not shared.
+    Erred(FetchError, Reason),
     /// The backend could not be asked, or its answer cannot be used. The same for everybody who waited.
     Failed(FetchError),
     /// The fetch ended without reaching any other stage.
@@ -102,8 +104,8 @@ pub struct Flight {
 enum First {
     /// It is still waiting for the head.
     Expected,
-    /// The body is here.
-    Ready(Follow),
+    /// The head is here, and the body is coming.
+    Ready(Arc<Draft>, Follow),
     /// It has taken its place, has left, or never was: a refresh has nobody who reads.
     Gone,
 }
@@ -170,10 +172,10 @@ impl Drop for Seat {
 pub struct Attendance(Arc<Flight>);
 
 impl Attendance {
-    /// The place at the body, once it is streaming.
-    pub fn sit(&self) -> Option<Follow> {
+    /// The head and the place at the body, once it is streaming; also after it has ended.
+    pub fn sit(&self) -> Option<(Arc<Draft>, Follow)> {
         match std::mem::replace(&mut *lock(&self.0.first), First::Gone) {
-            First::Ready(follow) => Some(follow),
+            First::Ready(draft, follow) => Some((draft, follow)),
             First::Expected | First::Gone => None,
         }
     }
@@ -277,7 +279,7 @@ impl Leader {
         if matches!(*first, First::Expected)
             && let Some(follow) = draft.body.follow()
         {
-            *first = First::Ready(follow);
+            *first = First::Ready(Arc::clone(&draft), follow);
         }
         drop(first);
         self.flight.stage.send_replace(Stage::Streaming(draft));
@@ -295,6 +297,11 @@ impl Leader {
         self.ends(Stage::Landed(entry));
     }
 
+    /// What was stored is as good as new.
+    pub fn confirms(self, entry: Arc<Entry>) {
+        self.ends(Stage::Confirmed(entry));
+    }
+
     /// The answer is for one asker only.
     pub fn lands_for_one(self, reason: Reason, fetched: Fetched) {
         *lock(&self.flight.private) = Some(fetched);
@@ -302,9 +309,9 @@ impl Leader {
     }
 
     /// The backend's answer is an error, and not for everybody.
-    pub fn errs(self, error: FetchError, fetched: Fetched) {
+    pub fn errs(self, error: FetchError, reason: Reason, fetched: Fetched) {
         *lock(&self.flight.private) = Some(fetched);
-        self.ends(Stage::Erred(error));
+        self.ends(Stage::Erred(error, reason));
     }
 
     /// The answer went to those who read it, and is not there for anybody else.
@@ -338,7 +345,7 @@ impl Drop for Leader {
 }
 
 fn is_over(stage: &Stage) -> bool {
-    matches!(stage, Stage::NotShareable(_) | Stage::Erred(_) | Stage::Failed(_) | Stage::Abandoned)
+    matches!(stage, Stage::NotShareable(_) | Stage::Erred(..) | Stage::Failed(_) | Stage::Abandoned)
 }
 
 /// A flight that has not asked the backend yet will be born later than any number there is now.

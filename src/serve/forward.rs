@@ -40,19 +40,17 @@ impl Outbound {
         routed: &Routed<'_>,
         forwarded: &str,
     ) -> Result<Self, Reason> {
-        let mut out = Self::new(settings, asked, forwarded)?;
-        rfc::strip_conditionals(&mut out.headers);
-        for name in UNKEYED_DANGERS {
-            if !routed.rule.keys_header(&name) {
-                out.headers.remove(&name);
-            }
-        }
-        if let Some(strict) = &routed.rule.strict {
-            out.keep_only(&strict.forward_headers, routed);
-        }
-        routed.rule.edit_request(&mut out.headers, &asked.target(), &routed.captures);
-        out.method = Method::GET;
-        Ok(out)
+        Ok(Self { method: Method::GET, ..Self::for_all(settings, asked, routed, forwarded)? })
+    }
+
+    /// A HEAD whose answer may change what is kept, so it is asked in everybody's name as well.
+    pub fn head(
+        settings: &GatewaySettings,
+        asked: &Asked,
+        routed: &Routed<'_>,
+        forwarded: &str,
+    ) -> Result<Self, Reason> {
+        Ok(Self { method: Method::HEAD, ..Self::for_all(settings, asked, routed, forwarded)? })
     }
 
     /// A request of one client, whose answer goes to it alone.
@@ -62,20 +60,60 @@ impl Outbound {
         routed: &Routed<'_>,
         forwarded: &str,
     ) -> Result<Self, Reason> {
-        let mut out = Self::new(settings, asked, forwarded)?;
+        let mut headers = asked.headers.clone();
+        let told = |name: &HeaderName| if asked.trusted { joined(&asked.headers, name) } else { String::new() };
+        let (chain, told_forwarded) = (told(&X_FORWARDED_FOR), told(&header::FORWARDED));
+        if !asked.trusted {
+            remove(&mut headers, |name| is_forwarding(name.as_str()));
+        }
+        let mut out = Self::new(settings, asked, headers, forwarded, [chain, told_forwarded])?;
         routed.rule.edit_request(&mut out.headers, &asked.target(), &routed.captures);
         Ok(out)
     }
 
-    fn new(settings: &GatewaySettings, asked: &Asked, forwarded: &str) -> Result<Self, Reason> {
-        let target = PathAndQuery::try_from(forwarded).map_err(|_| Reason::BadTarget)?;
+    /// What is asked in everybody's name: nothing of one client's by which it could choose what all others get.
+    fn for_all(
+        settings: &GatewaySettings,
+        asked: &Asked,
+        routed: &Routed<'_>,
+        forwarded: &str,
+    ) -> Result<Self, Reason> {
+        let rule = routed.rule;
         let mut headers = asked.headers.clone();
+        rfc::strip_conditionals(&mut headers);
+        remove(&mut headers, |name| is_danger(name.as_str()) && !rule.keys_header(name));
+        // Of what trusted proxies say about the way here, only what they vouch for: the rest is the client's invention.
+        let behind = asked.client != asked.peer;
+        let chain = if behind { asked.client.to_string() } else { String::new() };
+        let told_forwarded = if behind { format!("for={}", node(asked.client)) } else { String::new() };
+        let mut out = Self::new(settings, asked, headers, forwarded, [chain, told_forwarded])?;
+        if let Some(strict) = &rule.strict {
+            remove(&mut out.headers, |name| {
+                !(strict.forward_headers.contains(name) || OWN.contains(name) || rule.keys_header(name))
+            });
+            if !strict.forward_headers.contains(&header::COOKIE) {
+                rule.trim_cookies(&mut out.headers);
+            }
+        }
+        rule.edit_request(&mut out.headers, &asked.target(), &routed.captures);
+        Ok(out)
+    }
+
+    /// `headers` with what the gateway says of itself; `before` is what X-Forwarded-For and Forwarded begin with.
+    fn new(
+        settings: &GatewaySettings,
+        asked: &Asked,
+        mut headers: HeaderMap,
+        forwarded: &str,
+        before: [String; 2],
+    ) -> Result<Self, Reason> {
+        let target = PathAndQuery::try_from(forwarded).map_err(|_| Reason::BadTarget)?;
         for name in NEVER_FORWARDED {
             headers.remove(name);
         }
         let host = HeaderValue::from_str(asked.host()).map_err(|_| Reason::BadHost)?;
         headers.insert(header::HOST, host.clone());
-        set_forwarded(&mut headers, asked, host);
+        set_forwarded(&mut headers, asked, host, before);
         rfc::append_via(&mut headers, asked.version, &settings.name);
         rfc::append_cdn_loop(&mut headers, &settings.name);
         Ok(Self { method: asked.method.clone(), target, headers })
@@ -117,19 +155,6 @@ impl Outbound {
         *request.headers_mut() = self.headers.clone();
         request
     }
-
-    /// The strict profile: what is not listed, keyed or the gateway's own does not reach the backend.
-    fn keep_only(&mut self, listed: &[HeaderName], routed: &Routed<'_>) {
-        let strangers: Vec<HeaderName> = self
-            .headers
-            .keys()
-            .filter(|name| !(listed.contains(name) || OWN.contains(name) || routed.rule.keys_header(name)))
-            .cloned()
-            .collect();
-        for name in strangers {
-            self.headers.remove(name);
-        }
-    }
 }
 
 /// What a client did whose body failed.
@@ -143,11 +168,10 @@ fn fault_of(error: &BoxError) -> Reason {
     }
 }
 
-/// Sets X-Forwarded-For, -Proto, -Host and Forwarded. What a peer says of itself is kept only from a trusted one.
-fn set_forwarded(headers: &mut HeaderMap, asked: &Asked, host: HeaderValue) {
-    let (peer, trusted) = (asked.peer, asked.trusted);
-    let mut chain = if trusted { joined(headers, &X_FORWARDED_FOR) } else { String::new() };
-    let mut forwarded = if trusted { joined(headers, &header::FORWARDED) } else { String::new() };
+/// Sets X-Forwarded-For, -Proto, -Host and Forwarded. `before`: the hops before the peer, as far as they are believed.
+fn set_forwarded(headers: &mut HeaderMap, asked: &Asked, host: HeaderValue, before: [String; 2]) {
+    let peer = asked.peer;
+    let [mut chain, mut forwarded] = before;
     for list in [&mut chain, &mut forwarded] {
         if !list.is_empty() {
             list.push_str(", ");
@@ -155,10 +179,7 @@ fn set_forwarded(headers: &mut HeaderMap, asked: &Asked, host: HeaderValue) {
     }
     // Writing to a String cannot fail.
     let _ = write!(chain, "{peer}");
-    let _ = match peer {
-        IpAddr::V4(peer) => write!(forwarded, "for={peer};host=\"{}\";proto={}", asked.host(), asked.scheme()),
-        IpAddr::V6(peer) => write!(forwarded, "for=\"[{peer}]\";host=\"{}\";proto={}", asked.host(), asked.scheme()),
-    };
+    let _ = write!(forwarded, "for={};host=\"{}\";proto={}", node(peer), asked.host(), asked.scheme());
     for (name, text) in [(X_FORWARDED_FOR, chain), (header::FORWARDED, forwarded)] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
@@ -166,6 +187,20 @@ fn set_forwarded(headers: &mut HeaderMap, asked: &Asked, host: HeaderValue) {
     }
     headers.insert(X_FORWARDED_HOST, host);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(asked.scheme()));
+}
+
+/// An address as Forwarded writes it (RFC 7239 §6).
+fn node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    }
+}
+
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| unwanted(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
@@ -177,41 +212,49 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> String {
 const NEVER_FORWARDED: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT];
 
 /// What the gateway itself writes or the transfer needs.
-const OWN: [HeaderName; 11] = [
+const OWN: [HeaderName; 8] = [
     header::HOST,
     header::VIA,
     header::FORWARDED,
-    header::ACCEPT,
     header::ACCEPT_ENCODING,
     X_FORWARDED_FOR,
     X_FORWARDED_HOST,
     X_FORWARDED_PROTO,
     HeaderName::from_static("cdn-loop"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
 ];
 
-/// Fields by which some backends let a client change the URL, the method or the origin they see. None of them is in the
-/// key, so on a lookup none reaches the backend, unless the rule keys it.
-const UNKEYED_DANGERS: [HeaderName; 20] = [
-    HeaderName::from_static("x-host"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-scheme"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-path"),
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-forwarded-ssl"),
-    HeaderName::from_static("x-original-host"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-original-uri"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-http-host-override"),
-    HeaderName::from_static("x-http-destinationurl"),
-    HeaderName::from_static("front-end-https"),
-    HeaderName::from_static("x-url-scheme"),
-    HeaderName::from_static("x-proxy-url"),
-];
+/// What proxies say about the way a request has taken. From others it is an invention.
+fn is_forwarding(name: &str) -> bool {
+    name.starts_with("x-forwarded") || name == "forwarded"
+}
+
+/// Fields by which some backends let a client change the URL, the method, the origin or the address they see. None of
+/// them is in the key, so on a lookup none reaches the backend, unless the rule keys it.
+fn is_danger(name: &str) -> bool {
+    is_forwarding(name)
+        || ["x-original-", "x-rewrite-", "x-http-", "x-proxy"].iter().any(|family| name.starts_with(family))
+        || matches!(
+            name,
+            "x-host"
+                | "x-method-override"
+                | "x-url-scheme"
+                | "x-scheme"
+                | "front-end-https"
+                | "base-url"
+                | "http-url"
+                | "request-uri"
+                | "uri"
+                | "url"
+                | "proxy-host"
+                | "proxy-url"
+                | "x-amz-website-redirect-location"
+                | "x-real-ip"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "x-originating-ip"
+                | "x-remote-ip"
+                | "x-remote-addr"
+                | "client-ip"
+                | "true-client-ip"
+        )
+}

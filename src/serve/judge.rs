@@ -38,23 +38,23 @@ pub struct Fetch {
 
 /// Judges `found` for the request. `forced` is an authorised demand for a fresh answer.
 pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now: Moment) -> Verdict {
+    if forced {
+        // What is stored is neither validated nor fallen back to, and no fetch that began before is joined: the client was
+        // promised the backend's own word.
+        let forward = if matches!(found, Found::Entry(..)) { Forward::Request } else { Forward::UriMiss };
+        let reason = Some(Reason::ForcedRefresh);
+        return Verdict::Fetch(Fetch { forward, reason, validate: None, fallback: None, share: false });
+    }
     let (entry, standing) = match found {
         Found::Entry(entry, standing) => (entry, *standing),
         Found::OtherVariants => return missed(asked, rule, Forward::VaryMiss, None),
         Found::Purged => return missed(asked, rule, Forward::UriMiss, Some(Reason::Purged)),
-        Found::KnownUncacheable(_) => return alone(missed(asked, rule, Forward::UriMiss, None)),
+        Found::KnownUncacheable(reason) if concerns(*reason, asked) => {
+            return alone(missed(asked, rule, Forward::UriMiss, None));
+        }
+        Found::KnownUncacheable(_) => return missed(asked, rule, Forward::UriMiss, None),
         Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
     };
-    if forced {
-        // What is stored is neither validated nor fallen back to: the client was promised the backend's own word.
-        return Verdict::Fetch(Fetch {
-            forward: Forward::Request,
-            reason: Some(Reason::ForcedRefresh),
-            validate: None,
-            fallback: None,
-            share: false,
-        });
-    }
     match (rfc::reuse(asked, &entry.facts, &rule.terms, now), standing) {
         (Reuse::Fresh, Standing::Valid) => Verdict::Serve(Arc::clone(entry)),
         (Reuse::StaleWhileRevalidate, Standing::Valid) => {
@@ -75,6 +75,17 @@ pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now
         (Reuse::Validate(reason), _) => validate(asked, rule, entry, standing, reason, now),
         (Reuse::Unusable(reason), _) => missed(asked, rule, Forward::Miss, Some(reason)),
         (_, Standing::Void) => missed(asked, rule, Forward::UriMiss, Some(Reason::Purged)),
+    }
+}
+
+/// Whether the reason for which another request's answer could not be shared holds for this one's as well. Else a client
+/// with credentials could take the shared fetch away from all those without.
+pub(super) fn concerns(reason: Reason, asked: &RequestFacts) -> bool {
+    match reason {
+        Reason::Authorization => asked.authorization,
+        Reason::RequestNoStore => asked.directives.no_store,
+        Reason::UnkeyedInput => false,
+        _ => true,
     }
 }
 

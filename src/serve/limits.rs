@@ -76,8 +76,9 @@ impl Limits {
         let ahead = next.saturating_sub(now);
         let allowance = interval * burst;
         if ahead > allowance {
-            let wait = ahead.saturating_sub(allowance).as_secs() + 1;
-            return Err(Refused { reason: Reason::RateLimited, retry_after: wait });
+            let wait = ahead.saturating_sub(allowance);
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            return Err(Refused { reason: Reason::RateLimited, retry_after: seconds.max(1) });
         }
         *at = next;
         Ok(())

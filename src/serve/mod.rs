@@ -27,6 +27,7 @@ mod judge;
 mod limits;
 mod obtain;
 mod pass;
+mod renew;
 mod respond;
 mod settings;
 mod shape;
@@ -45,7 +46,7 @@ pub use self::settings::{GatewaySettings, Secret};
 use self::shape::Occasion;
 use crate::policy::{KeyBuf, Policy, Routed};
 use crate::rfc::{CacheStatus, Moment, Reason};
-use crate::store::{Born, Entry};
+use crate::store::{Born, Entry, Found};
 use crate::upstream::InterimSink;
 
 /// A request on its way: what is known of it after the first two steps.
@@ -104,10 +105,14 @@ impl Gateway {
     async fn answer(&self, journey: &Journey<'_>, trail: &mut Trail, now: Moment) -> Response<Body> {
         let Journey { asked, routed, forwarded, .. } = journey;
         let mut key = KeyBuf::new();
-        if let Err(reason) = routed.rule.key(&asked.target(), forwarded, &asked.headers, &mut key) {
+        if let Err(reason) = routed.rule.key(&asked.target(), &routed.captures, forwarded, &asked.headers, &mut key) {
             return self.pass(journey, trail, Body::empty(), reason).await;
         }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
+        // A part cannot be cut from what is not kept: it is asked for as that part.
+        if let (Found::KnownUncacheable(reason), true) = (&found, asked.facts.range && asked.method == Method::GET) {
+            return self.pass(journey, trail, Body::empty(), *reason).await;
+        }
         match judge::judge(&found, &asked.facts, routed.rule, asked.forced, now) {
             Verdict::Serve(entry) => self.hit(journey, trail, entry, None, now),
             Verdict::ServeAndRefresh(entry, reason) => {
@@ -137,7 +142,7 @@ impl Gateway {
             ..CacheStatus::default()
         };
         trail.hit(stale);
-        let entry = encode::suited(self.store(), entry, asked.accepted);
+        let entry = encode::suited(self.store(), entry, asked);
         let occasion = Occasion { settings: self.settings(), asked, rule: routed.rule, now };
         shape::shape(occasion, &entry, Source::Whole(entry.body.clone()), status)
     }

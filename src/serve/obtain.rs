@@ -19,8 +19,8 @@ use crate::store::{Born, Entry, Standing};
 use crate::upstream::FetchError;
 
 /// How often a request looks for another flight before it fetches for itself: once for a variant it did not know of, once
-/// for a change that came meanwhile.
-const ROUNDS: usize = 3;
+/// for a change that came meanwhile, once for an error that was another asker's.
+const ROUNDS: usize = 4;
 
 /// How long it is remembered that a key's answer could not be shared.
 const UNCACHEABLE_FOR: Duration = Duration::from_secs(10);
@@ -37,6 +37,23 @@ enum Gets {
     Erred(FetchError),
 }
 
+/// How an answer was come by.
+#[derive(Clone, Copy)]
+struct How {
+    /// It is kept, or will be once its body has ended.
+    stored: bool,
+    /// Another request fetched it.
+    collapsed: bool,
+    /// It was stored before, and the backend has confirmed it.
+    confirmed: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self { stored: true, collapsed: false, confirmed: false }
+    }
+}
+
 impl Gateway {
     /// Answers from the backend, sharing the fetch with whoever wants the same.
     pub(super) async fn obtain(
@@ -50,7 +67,12 @@ impl Gateway {
         let (mut not_before, mut erred) = (None, false);
         let mut names = self.store().variant_names(key.bytes());
         // Also where something stale is stored: if the last answer was for one client, nobody waits for the next.
-        fetch.share &= self.store().known_uncacheable(key.bytes(), self.clock().now()).is_none();
+        let now = self.clock().now();
+        let private = self.store().known_uncacheable(key.bytes(), now);
+        fetch.share &= !private.is_some_and(|reason| judge::concerns(reason, &journey.asked.facts));
+        if journey.asked.facts.authorization {
+            fetch.share &= self.store().known_uncacheable(private_key(&key).bytes(), now).is_none();
+        }
         for _ in 0..ROUNDS {
             if !fetch.share {
                 break;
@@ -143,12 +165,19 @@ impl Gateway {
         match stage {
             Stage::NotShareable(reason) => match flight.take() {
                 Some(fetched) => self.through_or_parts(journey, trail, fetch, reason, fetched).await,
-                None => Gets::Alone(reason),
+                // A body that was over the limit, and over, before this asker looked: its place was kept.
+                None => match place.as_ref().and_then(Attendance::sit) {
+                    Some((draft, follow)) => {
+                        let fetch = Fetch { reason: Some(reason), ..fetch.clone() };
+                        let how = How { stored: false, ..How::default() };
+                        Gets::Answer(self.fetched(journey, trail, &fetch, &draft.head, Source::Follow(follow), how))
+                    }
+                    None => Gets::Alone(reason),
+                },
             },
-            Stage::Erred(error) => match flight.take() {
+            Stage::Erred(error, reason) => match flight.take() {
                 Some(fetched) => {
                     trail.backend_error(&error);
-                    let reason = Reason::BackendBroken;
                     Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
                 }
                 None => Gets::Erred(error),
@@ -178,7 +207,7 @@ impl Gateway {
         };
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
-            Stage::Landed(entry) => Some(entry),
+            Stage::Landed(entry) | Stage::Confirmed(entry) => Some(entry),
             _ => None,
         };
         if let Some(head) = head {
@@ -216,22 +245,42 @@ impl Gateway {
             Stage::Asked => Gets::Again(None),
             // A defect in here. To ask again would meet it again, once per asker.
             Stage::Abandoned => Gets::Answer(self.stale(journey, trail, fetch, Reason::Internal)),
-            Stage::Erred(error) => Gets::Erred(error),
+            Stage::Erred(error, _) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
-                let entry = encode::suited(self.store(), entry, journey.asked.accepted);
-                let source = Source::Whole(entry.body.clone());
-                Gets::Answer(self.fetched(journey, trail, fetch, &entry, source, collapsed))
+                let how = How { collapsed, ..How::default() };
+                Gets::Answer(self.landed(journey, trail, fetch, entry, how))
+            }
+            Stage::Confirmed(entry) => {
+                let how = How { collapsed, confirmed: true, ..How::default() };
+                Gets::Answer(self.landed(journey, trail, fetch, entry, how))
             }
             Stage::Streaming(draft) => {
-                let Some(follow) = place.map_or_else(|| draft.body.follow(), Attendance::sit) else {
-                    return Gets::Alone(Reason::TooLarge);
+                let seat = match place {
+                    Some(place) => place.sit().map(|(_, follow)| follow),
+                    None => draft.body.follow(),
                 };
+                let Some(follow) = seat else { return Gets::Alone(Reason::TooLarge) };
                 let Draft { head, .. } = &*draft;
-                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), collapsed))
+                let how = How { collapsed, ..How::default() };
+                Gets::Answer(self.fetched(journey, trail, fetch, head, Source::Follow(follow), how))
             }
         }
+    }
+
+    /// Answers with what has been kept, in the coding that suits the client.
+    fn landed(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        entry: Arc<Entry>,
+        how: How,
+    ) -> Response<Body> {
+        let entry = encode::suited(self.store(), entry, journey.asked);
+        let source = Source::Whole(entry.body.clone());
+        self.fetched(journey, trail, fetch, &entry, source, how)
     }
 
     /// Answers with what was fetched to be kept.
@@ -242,15 +291,15 @@ impl Gateway {
         fetch: &Fetch,
         entry: &Entry,
         source: Source,
-        collapsed: bool,
+        how: How,
     ) -> Response<Body> {
         let Journey { asked, routed, .. } = journey;
         let now = self.clock().now();
-        let confirmed = fetch.validate.as_ref().is_some_and(|stored| same_body(stored, entry));
+        let How { stored, collapsed, confirmed } = how;
         let status = CacheStatus {
             fwd: Some(fetch.forward),
             fwd_status: Some(if confirmed { http::StatusCode::NOT_MODIFIED } else { entry.status }),
-            stored: !collapsed,
+            stored: stored && !collapsed,
             collapsed,
             detail: fetch.reason.map(Reason::code),
             ..CacheStatus::default()
@@ -298,12 +347,14 @@ impl Gateway {
             clock: self.clock().clone(),
             policy: Arc::clone(journey.policy),
             rule: rule.id,
+            private_key: private_key(key),
             key: key.clone(),
             outbound: Outbound::fill(self.settings(), asked, routed, forwarded)?,
             request: asked.headers.clone(),
             facts: asked.facts.clone(),
             host: asked.host().to_owned(),
             tags: names,
+            stored: fetch.validate.as_ref().or(fetch.fallback.as_ref()).map(Arc::clone),
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
             born: journey.arrival,
@@ -328,6 +379,11 @@ impl Gateway {
         }
         Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
     }
+}
+
+/// The key under which it is remembered that answers to requests with credentials cannot be shared.
+fn private_key(key: &CacheKey) -> CacheKey {
+    CacheKey::new([key.bytes(), b"\0private"].concat())
 }
 
 /// The values of the request's fields that are known to select a variant.
@@ -355,8 +411,4 @@ async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Optio
 /// A part can be cut from a whole only when the whole is there.
 fn wants_whole(journey: &Journey<'_>) -> bool {
     journey.asked.facts.range
-}
-
-fn same_body(stored: &Entry, entry: &Entry) -> bool {
-    stored.body.as_ptr() == entry.body.as_ptr() && stored.body.len() == entry.body.len() && !stored.body.is_empty()
 }

@@ -11,17 +11,20 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 
 use super::account::Trail;
+use super::admit::Asked;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
+use super::renew::{Renewal, Renewed};
 use super::shape;
-use super::{Gateway, Journey, respond};
+use super::{Gateway, GatewaySettings, Journey, fill, respond};
 use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
-use crate::policy::{CacheKey, KeyBuf};
-use crate::rfc::{
-    self, CacheStatus, Forward, HeadEffect, Precondition, Reason, ResponseFacts, Storability, StoredFacts,
-};
+use crate::policy::{CacheKey, KeyBuf, Policy, Routed, Target};
+use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason};
 use crate::store::{Entry, EntryParts, Found};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
+
+/// Which of the client's fields go out: one of [`Outbound`]'s ways to make a request.
+type Outgoing = fn(&GatewaySettings, &Asked, &Routed<'_>, &str) -> Result<Outbound, Reason>;
 
 /// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
 pub(super) fn is_for_the_backend(headers: &HeaderMap) -> bool {
@@ -46,8 +49,11 @@ impl Gateway {
         }
         let fault = Arc::new(OnceLock::new());
         let is_write = rfc::invalidates(&journey.asked.method, StatusCode::OK);
-        let sent =
-            if is_write { self.write(journey, body, &fault).await } else { self.send(journey, body, &fault).await };
+        let sent = if is_write {
+            self.write(journey, body, &fault).await
+        } else {
+            self.send(journey, Outbound::pass, body, &fault).await
+        };
         match sent {
             Ok(fetched) => {
                 let forward = if reason == Reason::MethodNotCacheable { Forward::Method } else { Forward::Bypass };
@@ -69,7 +75,7 @@ impl Gateway {
         key: &KeyBuf,
         found: &Found,
     ) -> Response<Body> {
-        match self.send(journey, Body::empty(), &Arc::default()).await {
+        match self.send(journey, Outbound::head, Body::empty(), &Arc::default()).await {
             Ok(fetched) => {
                 if let Found::Entry(stored, _) = found
                     && fetched.head.status == StatusCode::OK
@@ -89,6 +95,7 @@ impl Gateway {
     async fn send<B>(
         &self,
         journey: &Journey<'_>,
+        outgoing: Outgoing,
         body: B,
         fault: &Arc<OnceLock<Reason>>,
     ) -> Result<Fetched, FetchError>
@@ -96,7 +103,7 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        self.exchange(journey, body, fault)?.await
+        self.exchange(journey, outgoing, body, fault)?.await
     }
 
     /// Sends a write, and drops what it has changed. In a task of its own: a client that leaves does not keep this gateway
@@ -111,14 +118,14 @@ impl Gateway {
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let exchange = self.exchange(journey, body, fault)?;
+        let exchange = self.exchange(journey, Outbound::pass, body, fault)?;
         let method = journey.asked.method.clone();
         let written = Written {
             gateway: self.clone(),
             host: journey.asked.host().to_owned(),
             scheme: journey.asked.scheme(),
             path_and_query: journey.asked.path_and_query().to_owned(),
-            forwarded: journey.forwarded.to_owned(),
+            policy: Arc::clone(journey.policy),
         };
         let task = tokio::spawn(async move {
             let outcome = exchange.await;
@@ -139,6 +146,7 @@ impl Gateway {
     fn exchange<B>(
         &self,
         journey: &Journey<'_>,
+        outgoing: Outgoing,
         body: B,
         fault: &Arc<OnceLock<Reason>>,
     ) -> Result<impl Future<Output = Result<Fetched, FetchError>> + Send + use<B>, FetchError>
@@ -148,8 +156,8 @@ impl Gateway {
     {
         let Journey { asked, routed, forwarded, interim, .. } = journey;
         let no_origin = || FetchError::new(FetchErrorKind::NoEndpoint, routed.rule.origin.to_string());
-        let origin = Arc::clone(self.origin(&routed.rule.origin).ok_or_else(no_origin)?);
-        let outbound = Outbound::pass(self.settings(), asked, routed, forwarded)
+        let origin = self.backend(&routed.rule.origin).ok_or_else(no_origin)?;
+        let outbound = outgoing(self.settings(), asked, routed, forwarded)
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
         let request = outbound.with_body(body, self.settings().max_request_body, fault);
@@ -173,7 +181,7 @@ impl Gateway {
         let promised = headers.remove(header::CONTENT_LENGTH);
         let no_content = asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
         let unchanged = asked.facts.conditional
-            && asked.method == Method::GET
+            && matches!(asked.method, Method::GET | Method::HEAD)
             && rfc::precondition(&asked.method, &asked.headers, head.status, &headers) == Precondition::NotModified;
         let mut status = head.status;
         let content = if unchanged && status.is_success() {
@@ -187,7 +195,7 @@ impl Gateway {
             }
             Body::empty()
         } else {
-            if is_event_stream(&headers) {
+            if is_endless(&headers) {
                 body.wait_for_ever();
             }
             Body::from(Source::Through(Box::new(body)))
@@ -217,6 +225,8 @@ impl Gateway {
         let mut response = respond::error(reason, retry_after);
         let status = CacheStatus { detail: Some(reason.code()), ..CacheStatus::default() };
         shape::finish(self.settings(), journey.routed.rule, response.headers_mut(), status);
+        // Whatever the route sets on its answers, this is none of them.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 
@@ -227,23 +237,26 @@ impl Gateway {
             HeadEffect::Nothing => {}
             HeadEffect::Invalidate => self.store().forget(key.bytes()),
             HeadEffect::Update => {
-                let terms = &journey.routed.rule.terms;
-                let mut headers = rfc::merge(&stored.headers, &fresh);
-                let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
-                if let Storability::Store(ground) = rfc::storability(&journey.asked.facts, &answer, terms) {
-                    headers.remove(header::AGE);
-                    let facts = StoredFacts::new(&answer, &ground, terms, fetched.sent, fetched.received);
-                    // Born when the request arrived, before the look-up: a change since then voids it.
-                    let parts = EntryParts { headers, facts, born: journey.arrival, ..stored.parts() };
-                    let _ = self.store().keep(Arc::new(Entry::new(parts)));
-                }
+                let path = journey.forwarded.split('?').next().unwrap_or_default();
+                let (asked, request, rule) = (&journey.asked.facts, &journey.asked.headers, journey.routed.rule);
+                let Some(renewed) = (Renewal { stored, fetched, asked, request, rule, path }).with(fresh) else {
+                    return;
+                };
+                let Renewed { headers, vary, facts, compressible } = renewed;
+                let mut tags = stored.tags.iter().map(|tag| tag.to_string()).collect();
+                fill::answer_tags(journey.asked.host(), &headers, &mut tags);
+                let tags = tags.into_iter().map(Arc::from).collect();
+                // Born when the request arrived, before the look-up: a change since then voids it.
+                let born = journey.arrival;
+                let parts = EntryParts { headers, vary, facts, tags, born, compressible, ..stored.parts() };
+                let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
         }
     }
 
     /// The PURGE method, for those who hold the token (design: the admin API does more).
     async fn purge(&self, journey: &Journey<'_>, trail: &mut Trail) -> Response<Body> {
-        let Journey { asked, forwarded, .. } = journey;
+        let Journey { asked, policy, .. } = journey;
         let Some(token) = &self.settings().purge_method else {
             return self.failed(journey, trail, Reason::MethodRefused);
         };
@@ -254,9 +267,11 @@ impl Gateway {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return response;
         }
-        let selector = Selector::Url { host: Some(asked.host().to_owned()), path_and_query: (*forwarded).to_owned() };
-        let change = Change::new(selector, Purge::Hard, ChangeSource::Method);
-        match self.bus().publish(&[change], self.clock().now()).await {
+        let url = |path_and_query| Selector::Url { host: Some(asked.host().to_owned()), path_and_query };
+        let forms = policy.forwarded_forms(&asked.target()).into_iter();
+        let changes: Vec<Change> =
+            forms.map(|form| Change::new(url(form), Purge::Hard, ChangeSource::Method)).collect();
+        match self.bus().publish(&changes, self.clock().now()).await {
             Ok(receipt) => respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number })),
             Err(error) => {
                 tracing::error!(%error, "a purge could not be recorded");
@@ -272,18 +287,19 @@ struct Written {
     host: String,
     scheme: &'static str,
     path_and_query: String,
-    forwarded: String,
+    policy: Arc<Policy>,
 }
 
 impl Written {
     /// Drops what a write with this answer has changed. Effective on this node before the client is answered.
     async fn invalidate(self, answer: &HeaderMap) {
-        let Self { gateway, host, scheme, path_and_query, forwarded } = self;
-        let mut targets = rfc::invalidated(&host, scheme, &path_and_query, answer);
-        if forwarded != path_and_query {
-            targets.push(forwarded);
-        }
-        let urls = targets.into_iter().map(|path_and_query| Selector::Url { host: Some(host.clone()), path_and_query });
+        let Self { gateway, host, scheme, path_and_query, policy } = self;
+        let targets = rfc::invalidated(&host, scheme, &path_and_query, answer);
+        let mut forms: Vec<String> =
+            targets.iter().flat_map(|url| policy.forwarded_forms(&Target::new(false, &host, url))).collect();
+        forms.sort_unstable();
+        forms.dedup();
+        let urls = forms.into_iter().map(|path_and_query| Selector::Url { host: Some(host.clone()), path_and_query });
         let groups =
             rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.clone(), name });
         let changes: Vec<Change> =
@@ -294,8 +310,11 @@ impl Written {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream"))
+/// Answers without an end by their nature: they may be silent for as long as they like, and are never kept.
+pub(super) fn is_endless(headers: &HeaderMap) -> bool {
+    const ENDLESS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        ENDLESS.iter().any(|endless| kind.eq_ignore_ascii_case(endless))
+    })
 }

@@ -47,12 +47,13 @@ pub fn shape(occasion: Occasion<'_>, entry: &Entry, source: Source, status: Cach
     } else {
         whole(asked, entry, source)
     };
+    let refused = response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
     let headers = response.headers_mut();
     if settings.expose_age && (status.hit || age.as_secs() > 0) {
         headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     }
-    if let Some(ttl) = rule.cdn_ttl {
-        tell_cdn(headers, age + ttl);
+    if let Some(ttl) = rule.cdn_ttl.filter(|_| !refused) {
+        tell_cdn(headers, if settings.expose_age { age + ttl } else { ttl });
     }
     finish(settings, rule, headers, status);
     response
@@ -104,10 +105,7 @@ fn parts(asked: &Asked, entry: &Entry, source: &Source, now: Moment) -> Option<R
         Ranges::Ignore => return None,
         Ranges::Unsatisfiable => {
             *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            let headers = response.headers_mut();
-            headers.remove(header::CONTENT_TYPE);
-            headers.remove(header::CONTENT_ENCODING);
-            headers.insert(header::CONTENT_RANGE, rfc::unsatisfied_range(length));
+            *response.headers_mut() = refusal(&entry.headers, length);
         }
         Ranges::Parts(parts) => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -127,6 +125,20 @@ fn parts(asked: &Asked, entry: &Entry, source: &Source, now: Moment) -> Option<R
         }
     }
     Some(response)
+}
+
+/// The fields of a 416. It is about one client's wish: a cache in front that took the stored answer's lifetime for its own
+/// could keep it in place of the answer.
+fn refusal(stored: &HeaderMap, length: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in stored {
+        if name == header::DATE || name == header::VARY || name.as_str().starts_with("access-control-") {
+            headers.append(name, value.clone());
+        }
+    }
+    headers.insert(header::CONTENT_RANGE, rfc::unsatisfied_range(length));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
 }
 
 /// Something that whoever wrote the body could not know: the process's own secret and the time.

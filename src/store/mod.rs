@@ -207,6 +207,12 @@ impl Store {
         }
     }
 
+    /// Drops `entry`, if it is still there. Because the backend has said something newer that cannot be kept; to
+    /// invalidate is the ledger's business.
+    pub fn drop_entry(&self, entry: &Arc<Entry>) {
+        self.memory.edit(entry.key.clone(), |shelf| shelf.without_entry(entry));
+    }
+
     /// The request fields that select among the variants stored for `key`, sorted: requests that agree in them can share
     /// one fetch.
     pub fn variant_names(&self, key: &[u8]) -> Vec<HeaderName> {

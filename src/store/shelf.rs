@@ -113,6 +113,13 @@ impl Shelf {
         (!same).then_some(next)
     }
 
+    /// The same without `entry`; nothing if it is not there.
+    pub(super) fn without_entry(&self, entry: &Arc<Entry>) -> Option<Self> {
+        let mut next = self.clone();
+        next.variants.retain(|held| !Arc::ptr_eq(held, entry));
+        (next.variants.len() < self.variants.len()).then_some(next)
+    }
+
     /// Drops the variant that arrived first, but never the one just kept, whatever its Date.
     fn drop_oldest_but(&mut self, kept: *const Entry) {
         let others = self.variants.iter().enumerate().filter(|(_, entry)| Arc::as_ptr(entry) != kept);

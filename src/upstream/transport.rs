@@ -25,7 +25,7 @@ use super::settings::{Endpoint, OriginSettings};
 use crate::clock::Clock;
 
 /// A backend in this process: a tower service. It may fail with a [`FetchError`] to play a part: `Connect` and
-/// `ConnectTimeout` count as unsent. Its requests carry [`Interims`] among their extensions.
+/// `ConnectTimeout` count as unsent. Its requests carry [`Interims`] and the [`Endpoint`] among their extensions.
 pub type Service = BoxCloneSyncService<Request<OutBody>, Response<OutBody>, BoxError>;
 
 /// How requests reach a backend.
@@ -193,8 +193,9 @@ impl Channel {
                 send_http1(lease, request).await
             }
             Channel::Http2(shared, _) => send_http2(shared, request).await,
-            Channel::Service(service, _) => {
+            Channel::Service(service, endpoint) => {
                 request.extensions_mut().insert(interims);
+                request.extensions_mut().insert(endpoint);
                 send_service(service, request).await
             }
         }

@@ -1,9 +1,18 @@
 //! The gateway as a whole, in one process, on paused time, without sockets: see `talk`.
 
+mod admin;
+mod encoding;
 mod flights;
 mod flights_faults;
+mod leakage;
+mod limits;
 mod model;
+mod poisoning;
 mod purge;
+mod purge_method;
 mod purge_races;
+mod routes;
 mod semantics;
+mod start;
 mod talk;
+mod trouble;

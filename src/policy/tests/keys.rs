@@ -4,14 +4,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
 use super::{compile, fields, only, strings};
-use crate::policy::{CacheKey, Captures, KeyBuf, KeySettings, Policy, PolicySettings, Rewrite, RouteSettings, Target};
+use crate::policy::{
+    CacheKey, Captures, HeaderEdits, KeyBuf, KeySettings, Policy, PolicySettings, Rewrite, RouteSettings, Target,
+};
 use crate::rfc::Reason;
 
 fn key_of(policy: &Policy, target: &Target<'_>, headers: &HeaderMap) -> Result<(String, CacheKey), Reason> {
     let rule = policy.rules().last().unwrap();
     let forwarded = rule.forward_path(target, &Captures::default());
     let mut buffer = KeyBuf::new();
-    rule.key(target, &forwarded, headers, &mut buffer)?;
+    rule.key(target, &Captures::default(), &forwarded, headers, &mut buffer)?;
     Ok((forwarded.into_owned(), buffer.to_key()))
 }
 
@@ -96,8 +98,9 @@ fn a_refused_key_leaves_nothing_behind() {
     let mut buffer = KeyBuf::new();
     let target = Target::new(true, "h", "/");
     let rule = policy.rules().last().unwrap();
-    assert_eq!(rule.key(&target, "/", &HeaderMap::new(), &mut buffer), Ok(()));
-    assert!(rule.key(&target, &"/".repeat(256), &HeaderMap::new(), &mut buffer).is_err());
+    let none = Captures::default();
+    assert_eq!(rule.key(&target, &none, "/", &HeaderMap::new(), &mut buffer), Ok(()));
+    assert!(rule.key(&target, &none, &"/".repeat(256), &HeaderMap::new(), &mut buffer).is_err());
     assert!(buffer.as_slice().is_empty());
 }
 
@@ -111,9 +114,80 @@ fn a_rewrite_cannot_put_dot_segments_together() {
         let found = policy.route(&http::Method::GET, &target, &HeaderMap::new());
         assert_eq!(found.rule.bypass(&target), None);
         assert_eq!(found.rule.forward_path(&target, &found.captures), forwarded);
-        let key = found.rule.key(&target, forwarded, &HeaderMap::new(), &mut KeyBuf::new());
+        let key = found.rule.key(&target, &found.captures, forwarded, &HeaderMap::new(), &mut KeyBuf::new());
         assert_eq!(key, if refused { Err(Reason::DotSegments) } else { Ok(()) });
     }
+}
+
+#[test]
+fn what_the_route_tells_the_backend_is_part_of_the_key() {
+    let replace = |to: &str| Rewrite { replace: Some(to.to_owned()), ..Rewrite::default() };
+    let set = |name: &'static str, value: &str| HeaderEdits {
+        set: vec![(HeaderName::from_static(name), value.to_owned())],
+        ..HeaderEdits::default()
+    };
+    let routes = vec![
+        RouteSettings {
+            rewrite: Some(replace("/x")),
+            request_headers: set("x-tenant", "{tenant}"),
+            ..super::route("tenants | /t/{tenant}/x")
+        },
+        RouteSettings {
+            rewrite: Some(replace("/x")),
+            request_headers: set("x-version", "1"),
+            ..super::route("one | /v1/x")
+        },
+        RouteSettings {
+            rewrite: Some(replace("/x")),
+            request_headers: set("x-version", "2"),
+            ..super::route("two | /v2/x")
+        },
+        super::route("beta | /x | header=x-beta"),
+        super::route("plain | /x"),
+    ];
+    let policy = super::policy(routes);
+    let mut keys: Vec<CacheKey> = Vec::new();
+    for (path, lines) in [
+        ("/t/a/x", &[][..]),
+        ("/t/b/x", &[]),
+        ("/v1/x", &[]),
+        ("/v2/x", &[]),
+        ("/x", &["x-beta: 1"]),
+        ("/x", &["x-beta: 2"]),
+        ("/x", &[]),
+    ] {
+        let (target, request) = (Target::new(true, "h", path), fields(lines));
+        let found = policy.route(&http::Method::GET, &target, &request);
+        let forwarded = found.rule.forward_path(&target, &found.captures);
+        let mut key = KeyBuf::new();
+        found.rule.key(&target, &found.captures, &forwarded, &request, &mut key).unwrap();
+        assert_eq!(key.to_key().path(), "/x");
+        assert!(!keys.contains(&key.to_key()), "{path} {lines:?} shares an entry");
+        keys.push(key.to_key());
+    }
+    assert_eq!(keys[0].to_string(), "default https h /x set:x-tenant=a");
+}
+
+#[test]
+fn a_url_is_purged_in_every_form_that_a_backend_may_know_it_by() {
+    let strip = Rewrite { strip_prefix: Some("/api".to_owned()), ..Rewrite::default() };
+    let replace = Rewrite { replace: Some("/v2/users/{id}".to_owned()), ..Rewrite::default() };
+    let ignoring = KeySettings { ignore_query: strings(&["utm_*"]), sort_query: true, ..KeySettings::default() };
+    let policy = super::policy(vec![
+        RouteSettings { rewrite: Some(strip), ..super::route("on a host | /api/{*rest} | host=a.example") },
+        RouteSettings { rewrite: Some(replace), ..super::route("posts | /api/users/{id} | method=POST") },
+        RouteSettings { key: ignoring, ..super::route("tidy | /api/users/{id} | header=x-tidy") },
+    ]);
+    let forms = policy.forwarded_forms(&Target::new(false, "", "/api/users/7?utm_x=1&b=2&a=1"));
+    let query = "?utm_x=1&b=2&a=1";
+    let expected = [
+        String::from("/api/users/7?a=1&b=2"),
+        format!("/api/users/7{query}"),
+        format!("/users/7{query}"),
+        format!("/v2/users/7{query}"),
+    ];
+    assert_eq!(forms, expected);
+    assert_eq!(policy.forwarded_forms(&Target::new(false, "", "/other")), ["/other"]);
 }
 
 /// All that a key is made of, as plain values.
@@ -179,7 +253,7 @@ fn key_of_parts(parts: &Parts) -> CacheKey {
     }
     let target = Target::new(parts.secure.unwrap_or_default(), &parts.host, &parts.forwarded);
     let mut buffer = KeyBuf::new();
-    policy.rules()[0].key(&target, &parts.forwarded, &request, &mut buffer).unwrap();
+    policy.rules()[0].key(&target, &Captures::default(), &parts.forwarded, &request, &mut buffer).unwrap();
     buffer.to_key()
 }
 

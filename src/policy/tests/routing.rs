@@ -25,6 +25,20 @@ fn routed(policy: &Policy, request: &str, headers: &HeaderMap) -> String {
 }
 
 #[test]
+fn a_pattern_by_itself_captures_what_the_router_captures() {
+    let paths = ["/", "/a", "/a/", "/a/b", "/a/b/", "/a//b", "/x-1.png", "/x-.png", "/a/b/c", "/b", "a", "*", ""];
+    for pattern in ["/", "/a", "/a/", "/{x}", "/{x}/{y}", "/{*all}", "/a/{*rest}", "/x-{x}.png", "/a/{x}/c", "/{x}/"] {
+        let alone = policy(vec![route(&format!("r | {pattern}"))]);
+        for path in paths {
+            let target = Target::new(true, "h", path);
+            let found = alone.route(&Method::GET, &target, &HeaderMap::new());
+            let expected = (&*found.rule.name == "r").then_some(found.captures);
+            assert_eq!(Pattern::parse(pattern).unwrap().capture(path), expected, "{pattern} {path}");
+        }
+    }
+}
+
+#[test]
 fn the_most_specific_path_wins_whatever_the_order_of_the_file() {
     let mut routes = [
         "rest | /{*rest}",

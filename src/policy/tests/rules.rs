@@ -154,8 +154,8 @@ fn cookies_can_be_trimmed_to_those_of_the_key() {
     };
     let two = ["cookie: a=1; theme=dark;b=2", "cookie: theme; c=3", "x: y"];
     for (policy, expected) in [
-        (of(&[], &["theme"]), &["x: y", "cookie: theme=dark; theme"][..]),
-        (of(&[], &["c", "a"]), &["x: y", "cookie: a=1; c=3"]),
+        (of(&[], &["theme"]), &["x: y", "cookie: theme=dark; theme="][..]),
+        (of(&[], &["c", "a"]), &["x: y", "cookie: c=3; a=1"]),
         (of(&[], &["none"]), &["x: y"]),
         (of(&[], &[]), &["x: y"]),
         (of(&["cookie"], &["a"]), &two),

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use forebay::upstream::{BoxError, FetchError, FetchErrorKind, OutBody};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use forebay::upstream::{BoxError, Endpoint, FetchError, FetchErrorKind, Interims, OutBody};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +29,10 @@ pub struct Backend {
 #[derive(Default)]
 struct State {
     paths: HashMap<String, Script>,
+    /// What comes with an answer that shows the request, for paths without a script.
+    mirror: Option<HeaderMap>,
+    /// Endpoints, as `host:port`, that cannot be connected to.
+    down: Vec<String>,
 }
 
 #[derive(Default)]
@@ -36,6 +41,17 @@ struct Script {
     /// Whoever asks next waits for one of these, in order.
     holds: Vec<oneshot::Receiver<Outcome>>,
     asked: Vec<Asked>,
+    extras: Extras,
+}
+
+/// What comes with every answer of a path, before, around and after it.
+#[derive(Clone, Default)]
+struct Extras {
+    version: Version,
+    interims: Vec<(StatusCode, HeaderMap)>,
+    trailers: Option<HeaderMap>,
+    /// Pieces of [`Reply::Pieces`] that were taken from the backend.
+    taken: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
@@ -59,6 +75,12 @@ enum Reply {
         headers: HeaderMap,
         body: Bytes,
     },
+    /// The same piece so many times, each made when it is asked for.
+    Pieces {
+        headers: HeaderMap,
+        piece: Bytes,
+        count: usize,
+    },
 }
 
 impl Default for Reply {
@@ -81,6 +103,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub origin: String,
+    /// The endpoint's `host:port`.
+    pub endpoint: String,
 }
 
 impl Backend {
@@ -97,15 +121,37 @@ impl Backend {
         Service { backend: self.clone(), origin: origin.to_owned() }
     }
 
+    /// From now on, paths without a script answer with the request itself, and with these fields.
+    pub fn mirrors(&self, fields: &[&str]) {
+        let field = |line: &&str| {
+            let (name, value) = line.split_once(':').expect("name: value");
+            (name.trim().parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap())
+        };
+        self.state.lock().unwrap().mirror = Some(fields.iter().map(field).collect());
+    }
+
+    /// These endpoints (`host:port`), and no others, cannot be connected to.
+    pub fn down(&self, endpoints: &[&str]) {
+        self.state.lock().unwrap().down = endpoints.iter().map(|one| (*one).to_owned()).collect();
+    }
+
     async fn answer(self, origin: String, request: Request<OutBody>) -> Result<Answer, BoxError> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         let body = body.collect().await?.to_bytes();
         self.transcript.note(format!("  backend {} {path} {:?}", parts.method, conditions(&parts.headers)));
+        let endpoint =
+            parts.extensions.get::<Endpoint>().map(|endpoint| endpoint.authority.clone()).unwrap_or_default();
         let held = {
             let mut state = self.state.lock().unwrap();
+            if state.down.contains(&endpoint) {
+                return Err(FetchError::new(FetchErrorKind::Connect, format!("{endpoint} is down")).into());
+            }
+            if let (Some(fields), false) = (&state.mirror, state.paths.contains_key(&path)) {
+                return Ok(answer(&parts, StatusCode::OK, fields.clone(), shown(&parts, &body), false));
+            }
             let script = state.paths.entry(path.clone()).or_default();
-            let asked = Asked { method: parts.method.clone(), headers: parts.headers.clone(), body, origin };
+            let asked = Asked { method: parts.method.clone(), headers: parts.headers.clone(), body, origin, endpoint };
             script.asked.push(asked);
             (!script.holds.is_empty()).then(|| script.holds.remove(0))
         };
@@ -117,8 +163,13 @@ impl Backend {
             }
         }
         let reply = self.state.lock().unwrap().paths.get(&path).map(|script| script.reply.clone()).unwrap_or_default();
+        let extras =
+            self.state.lock().unwrap().paths.get(&path).map(|script| script.extras.clone()).unwrap_or_default();
+        extras.announce(&parts);
         match reply {
-            Reply::Answer { status, headers, body, chunked } => Ok(answer(&parts, status, headers, body, chunked)),
+            Reply::Answer { status, headers, body, chunked } => {
+                Ok(extras.around(answer(&parts, status, headers, body, chunked)))
+            }
             Reply::Refuse => Err(FetchError::new(FetchErrorKind::Connect, "connection refused").into()),
             Reply::Panic => panic!("the transport of {path} panics, as the test asks"),
             Reply::Hang => std::future::pending().await,
@@ -133,6 +184,35 @@ impl Backend {
                 let mut response = Response::new(body);
                 *response.headers_mut() = headers;
                 Ok(response)
+            }
+            Reply::Pieces { headers, piece, count } => {
+                let taken = extras.taken;
+                let frames = (0..count).map(move |_| {
+                    taken.fetch_add(1, Ordering::Relaxed);
+                    Ok(Frame::data(piece.clone()))
+                });
+                let mut response = Response::new(StreamBody::new(tokio_stream(frames)).boxed_unsync());
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+        }
+    }
+}
+
+impl Extras {
+    fn announce(&self, asked: &http::request::Parts) {
+        let Some(interims) = asked.extensions.get::<Interims>() else { return };
+        for (status, headers) in &self.interims {
+            interims.send(*status, headers);
+        }
+    }
+
+    fn around(self, mut answer: Answer) -> Answer {
+        *answer.version_mut() = self.version;
+        match self.trailers {
+            None => answer,
+            Some(trailers) => {
+                answer.map(|body| body.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed_unsync())
             }
         }
     }
@@ -172,6 +252,25 @@ fn answer(parts: &http::request::Parts, status: StatusCode, headers: HeaderMap, 
     response
 }
 
+/// Fields from lines: `name: value`.
+fn fields(lines: &[&str]) -> HeaderMap {
+    let field = |line: &&str| {
+        let (name, value) = line.split_once(':').expect("name: value");
+        let name: HeaderName = name.trim().parse().unwrap();
+        (name, HeaderValue::from_bytes(value.trim().as_bytes()).unwrap())
+    };
+    lines.iter().map(field).collect()
+}
+
+/// A request as text: all that its answer could depend on.
+fn shown(parts: &http::request::Parts, body: &Bytes) -> Bytes {
+    let path = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let mut lines: Vec<String> =
+        parts.headers.iter().map(|(name, value)| format!("{name}: {}\n", value.as_bytes().escape_ascii())).collect();
+    lines.sort_unstable();
+    format!("{} {path}\n{}\n{}", parts.method, lines.concat(), body.escape_ascii()).into()
+}
+
 fn conditions(headers: &HeaderMap) -> Vec<String> {
     ["if-none-match", "if-modified-since", "range"]
         .iter()
@@ -185,18 +284,22 @@ fn full(body: Bytes) -> UnsyncBoxBody<Bytes, BoxError> {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-fn tokio_stream<T: Send + 'static>(items: Vec<T>) -> impl futures_core::Stream<Item = T> + Send {
+fn tokio_stream<T, I>(items: I) -> impl futures_core::Stream<Item = T> + Send
+where
+    I: IntoIterator<Item = T>,
+    I::IntoIter: Send + 'static,
+{
     Items(items.into_iter())
 }
 
-struct Items<T>(std::vec::IntoIter<T>);
+struct Items<I>(I);
 
-impl<T> Unpin for Items<T> {}
+impl<I> Unpin for Items<I> {}
 
-impl<T> futures_core::Stream for Items<T> {
-    type Item = T;
+impl<I: Iterator> futures_core::Stream for Items<I> {
+    type Item = I::Item;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<I::Item>> {
         Poll::Ready(self.0.next())
     }
 }
@@ -232,6 +335,15 @@ fn streamed(pieces: mpsc::UnboundedReceiver<Result<Bytes, BoxError>>) -> UnsyncB
     StreamBody::new(Pieces(pieces)).boxed_unsync()
 }
 
+impl Asked {
+    /// A field as the backend saw it; its lines joined by a comma, nothing where there was none.
+    pub fn text(&self, name: &str) -> String {
+        let lines: Vec<_> =
+            self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        lines.join(", ")
+    }
+}
+
 /// The backend's side of one path.
 pub struct Path {
     backend: Backend,
@@ -258,8 +370,10 @@ impl Path {
         let name: HeaderName = name.trim().parse().unwrap();
         let value = HeaderValue::from_bytes(value.trim().as_bytes()).unwrap();
         self.change(|reply| {
-            if let Reply::Answer { headers, .. } | Reply::Break { headers, .. } | Reply::PanicAfter { headers, .. } =
-                reply
+            if let Reply::Answer { headers, .. }
+            | Reply::Break { headers, .. }
+            | Reply::Pieces { headers, .. }
+            | Reply::PanicAfter { headers, .. } = reply
             {
                 headers.append(name.clone(), value.clone());
             }
@@ -324,6 +438,42 @@ impl Path {
             .unwrap_or_else(|| panic!("{} was never asked for", self.path))
     }
 
+    /// Answers as HTTP/1.0 does: without a length nobody can tell where the body ends.
+    pub fn in_http10(self) -> Self {
+        self.script(|script| script.extras.version = Version::HTTP_10);
+        self
+    }
+
+    /// Sends an interim answer before each final one.
+    pub fn after_interim(self, status: u16, line: &str) -> Self {
+        let headers = fields(&[line]);
+        self.script(|script| script.extras.interims.push((StatusCode::from_u16(status).unwrap(), headers)));
+        self
+    }
+
+    /// Sends a trailer after each body.
+    pub fn with_trailer(self, line: &str) -> Self {
+        let trailers = fields(&[line]);
+        self.script(|script| script.extras.trailers = Some(trailers));
+        self
+    }
+
+    /// Sends so many pieces of so many bytes, of no announced length, each made when it is asked for.
+    pub fn pieces(self, count: usize, size: usize) -> Self {
+        let piece = Bytes::from(vec![b'x'; size]);
+        self.set(Reply::Pieces { headers: HeaderMap::new(), piece, count })
+    }
+
+    /// How many of these pieces were taken so far.
+    pub fn taken(&self) -> usize {
+        self.script(|script| script.extras.taken.load(Ordering::Relaxed))
+    }
+
+    /// All requests so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.script(|script| script.asked.clone())
+    }
+
     fn set(self, reply: Reply) -> Self {
         self.change(|old| *old = reply.clone())
     }
@@ -364,11 +514,7 @@ impl Held {
     pub fn streams(self, fields: &[&str]) -> mpsc::UnboundedSender<Result<Bytes, BoxError>> {
         let (pieces, body) = mpsc::unbounded_channel();
         let mut response = Response::new(body);
-        for field in fields {
-            let (name, value) = field.split_once(':').expect("name: value");
-            let name: HeaderName = name.trim().parse().unwrap();
-            response.headers_mut().append(name, HeaderValue::from_str(value.trim()).unwrap());
-        }
+        *response.headers_mut() = self::fields(fields);
         let _ = self.release.send(Outcome::Stream(response));
         pieces
     }

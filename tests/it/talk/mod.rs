@@ -28,7 +28,7 @@ use forebay::config::{self, Overrides};
 use forebay::fleet::Fleet;
 use forebay::serve::Gateway;
 use forebay::serve::admit::Client;
-use forebay::upstream::{Origin, Transport};
+use forebay::upstream::{InterimSink, Origin, Transport};
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 
@@ -83,6 +83,12 @@ impl Talk {
         })
     }
 
+    /// A gateway that has another one for its backend. It needs a name of its own, or the two see a loop.
+    pub fn in_front_of(&self, config: &str) -> Self {
+        let (fleet, backend, clock) = (Fleet::in_process(), self.backend.clone(), self.clock.clone());
+        Self::over(config, fleet, backend, clock, |_| Transport::service(self.gateway.clone()))
+    }
+
     /// A gateway in front of something else than the scripted backend, which then only lends its transcript.
     pub fn over(
         config: &str,
@@ -129,7 +135,13 @@ impl Talk {
             .header("host", &self.host)
             .body(Bytes::new())
             .unwrap();
-        Asking { gateway: self.gateway.clone(), transcript: self.transcript.clone(), request, from: [192, 0, 2, 1] }
+        Asking {
+            gateway: self.gateway.clone(),
+            transcript: self.transcript.clone(),
+            request,
+            from: [192, 0, 2, 1],
+            interim: None,
+        }
     }
 
     pub async fn advance(&self, by: Duration) {
@@ -178,6 +190,7 @@ pub struct Asking {
     transcript: Transcript,
     request: Request<Bytes>,
     from: [u8; 4],
+    interim: Option<InterimSink>,
 }
 
 impl Asking {
@@ -209,6 +222,16 @@ impl Asking {
         self
     }
 
+    /// Notes the interim answers it is sent: status and `link`.
+    pub fn hearing(mut self, heard: &Transcript) -> Self {
+        let heard = heard.clone();
+        self.interim = Some(Arc::new(move |status, headers| {
+            let link = headers.get("link").map(|value| String::from_utf8_lossy(value.as_bytes()));
+            heard.note(format!("{} {}", status.as_u16(), link.unwrap_or_default()));
+        }));
+        self
+    }
+
     /// Begins it in a task of its own, for conversations with several askers at once.
     pub fn start(self) -> tokio::task::JoinHandle<Said> {
         tokio::spawn(self.into_future())
@@ -217,7 +240,7 @@ impl Asking {
     /// Makes the request and returns the answer's head with its body unread.
     pub async fn begin(self) -> http::Response<forebay::serve::body::Body> {
         let client = Client { address: SocketAddr::from((self.from, 40_000)), secure: false };
-        self.gateway.handle(client, None, self.request.map(Full::new)).await
+        self.gateway.handle(client, self.interim, self.request.map(Full::new)).await
     }
 }
 
