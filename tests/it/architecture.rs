@@ -96,12 +96,12 @@ fn walk(folder: &Path, files: &mut Vec<File>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            let room = path.split('/').nth(1).unwrap_or_default().trim_end_matches(".rs").to_owned();
+            let first = path.split('/').nth(1).unwrap_or_default();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n"));
             let opening = text.lines().next().unwrap_or_default().to_owned();
             files.push(File {
-                path,
-                room,
+                path: path.clone(),
+                room: first.trim_end_matches(".rs").to_owned(),
                 lines: text.lines().count(),
                 code: code.collect(),
                 tests: String::new(),
