@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness};
 use crate::changes::Bus;
-use crate::cli;
+use crate::cli::say;
 use crate::clock::Clock;
 use crate::config::{AdminSettings, Config, OriginEntry, OriginKind};
 use crate::demo;
@@ -173,13 +173,13 @@ impl Bound {
     /// Says on standard output where it listens, and what to try.
     pub fn announce(&self) {
         for address in self.addresses() {
-            cli::say(format_args!("forebay listens on {address}"));
+            say(format_args!("forebay listens on {address}"));
         }
         if let Some(address) = self.admin_address() {
-            cli::say(format_args!("admin on http://{address}"));
+            say(format_args!("admin on http://{address}"));
         }
         if let (true, Some(data), Some(admin)) = (self.app.demo, self.addresses().first(), self.admin_address()) {
-            cli::say(format_args!(
+            say(format_args!(
                 "\nThe sample backend takes 50 to 100 ms. Ask twice, change something, ask again:\n\n  \
                  curl -i http://{data}/api/users/1\n  \
                  curl -X PUT http://{data}/api/users/1 -H 'content-type: application/json' -d '{{\"title\":\"Captain\"}}'\n  \
@@ -228,7 +228,7 @@ pub async fn backend_only(address: SocketAddr) -> Result<(), AppError> {
     let listeners = Listeners::bind(&ListenSettings { http: Some(address), ..ListenSettings::default() })
         .map_err(AppError::Listen)?;
     for address in listeners.addresses() {
-        cli::say(format_args!("sample backend on http://{address}"));
+        say(format_args!("sample backend on http://{address}"));
     }
     let drain = Drain::new();
     let stop = Stop::signals();

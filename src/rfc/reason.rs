@@ -63,7 +63,6 @@ reasons! {
     UnkeyedInput, "unkeyed-input", "policy", "The profile is strict and the request carried something the key does not name.";
     TypeMismatch, "type-mismatch", "policy", "The path's extension and the answer's Content-Type disagree, so the route's ttl does not apply.";
     PurgedMeanwhile, "purged-meanwhile", "policy", "A change was applied after the fetch began; the answer may predate it.";
-    KnownUncacheable, "known-uncacheable", "policy", "The last answer for this key could not be shared; requests for it are not queued behind one another.";
     NotAdmitted, "not-admitted", "policy", "The entry is heavier than the memory allows.";
 
     // May it be used?
@@ -74,7 +73,6 @@ reasons! {
     Purged, "purged", "policy", "The stored answer predates a purge that names it.";
     SoftPurged, "soft-purged", "policy", "The stored answer predates a soft purge that names it; it counts as stale.";
     CheckMark, "check", "policy", "The stored answer must be validated: changes may have been missed.";
-    Fragment, "range-miss", "RFC 9110 §14", "A part was asked for and no whole is stored.";
 
     // Refusals of the front door.
     BadHost, "bad-host", "RFC 9112 §3.2", "Host is missing, doubled or malformed.";
@@ -83,11 +81,9 @@ reasons! {
     BadFraming, "bad-framing", "RFC 9112 §6", "The request's framing is ambiguous.";
     BadConnection, "bad-connection", "RFC 9110 §7.6.1", "Connection names a field that must not be hop-by-hop.";
     BadExpect, "bad-expect", "RFC 9110 §10.1.1", "The expectation is not one that can be met.";
-    BadField, "bad-field", "RFC 9110 §5.5", "A request field is malformed.";
     MethodRefused, "method-refused", "RFC 9110 §9", "The method is not accepted here.";
     UpgradeRefused, "upgrade", "RFC 9110 §7.8", "Protocol upgrades (WebSocket) are not passed on.";
     UriTooLong, "uri-too-long", "RFC 9110 §15.5.15", "The request target is longer than the limit.";
-    HeadTooLarge, "head-too-large", "RFC 6585 §5", "The request's fields are larger or more than the limit.";
     BodyTooLarge, "body-too-large", "RFC 9110 §15.5.14", "The request's body is larger than the limit.";
     RequestStalled, "request-stalled", "RFC 9110 §15.5.9", "The client stopped sending its request's body, or sends it too slowly.";
     LoopDetected, "loop", "RFC 8586", "The request has already passed through this gateway.";
@@ -95,7 +91,6 @@ reasons! {
     RateLimited, "rate-limited", "RFC 6585 §4", "The client is over its rate.";
     TooManyRequests, "too-many", "policy", "Too many requests of this client or route are under way.";
     Unauthorized, "unauthorized", "RFC 9110 §15.5.2", "The request needs a token it does not carry.";
-    Draining, "draining", "policy", "The gateway is shutting down.";
 
     // What went wrong behind.
     BackendRefused, "connect", "RFC 9110 §15.6.3", "No connection to the backend could be made.";

@@ -19,8 +19,8 @@ use crate::store::{Born, Entry, Standing};
 use crate::upstream::FetchError;
 
 /// How often a request looks for another flight before it fetches for itself: once for a variant it did not know of, once
-/// for a change that came meanwhile.
-const ROUNDS: usize = 3;
+/// for a change that came meanwhile, once for an error that was another asker's.
+const ROUNDS: usize = 4;
 
 /// How long it is remembered that a key's answer could not be shared.
 const UNCACHEABLE_FOR: Duration = Duration::from_secs(10);

@@ -13,25 +13,21 @@ use crate::rfc::Reason;
 pub fn status_of(reason: Reason) -> (StatusCode, Closes) {
     use Closes::{No, Yes};
     match reason {
-        Reason::BadHost
-        | Reason::BadTarget
-        | Reason::BadFraming
-        | Reason::BadConnection
-        | Reason::BadField
-        | Reason::RequestBody => (StatusCode::BAD_REQUEST, Yes),
+        Reason::BadHost | Reason::BadTarget | Reason::BadFraming | Reason::BadConnection | Reason::RequestBody => {
+            (StatusCode::BAD_REQUEST, Yes)
+        }
         Reason::BadExpect => (StatusCode::EXPECTATION_FAILED, Yes),
         Reason::UnknownHost => (StatusCode::MISDIRECTED_REQUEST, Yes),
         Reason::MethodRefused => (StatusCode::METHOD_NOT_ALLOWED, Yes),
         Reason::UpgradeRefused => (StatusCode::NOT_IMPLEMENTED, Yes),
         Reason::UriTooLong => (StatusCode::URI_TOO_LONG, Yes),
-        Reason::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Yes),
         Reason::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Yes),
         Reason::RequestStalled => (StatusCode::REQUEST_TIMEOUT, Yes),
         Reason::LoopDetected => (StatusCode::LOOP_DETECTED, Yes),
         Reason::AddressRefused | Reason::SensitivePath => (StatusCode::FORBIDDEN, No),
         Reason::Unauthorized => (StatusCode::UNAUTHORIZED, No),
         Reason::RateLimited => (StatusCode::TOO_MANY_REQUESTS, No),
-        Reason::TooManyRequests | Reason::BackendSaturated | Reason::BreakerOpen | Reason::Draining => {
+        Reason::TooManyRequests | Reason::BackendSaturated | Reason::BreakerOpen => {
             (StatusCode::SERVICE_UNAVAILABLE, No)
         }
         Reason::OnlyIfCached | Reason::BackendTimeout | Reason::WaitTimeout => (StatusCode::GATEWAY_TIMEOUT, No),

@@ -305,7 +305,7 @@ mod tests {
                 duration: Duration::MAX,
                 trouble: "x",
                 origin_duration: Some(Duration::MAX),
-                reason: Some(Reason::KnownUncacheable),
+                reason: Some(Reason::PurgedMeanwhile),
                 client: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap(),
                 ..record()
             };

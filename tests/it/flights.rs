@@ -188,7 +188,7 @@ async fn get_head_and_range_of_one_cold_key_are_one_fetch_of_the_whole() {
     let part = t.get("/p").with("range: bytes=2-4").start();
     t.settle().await;
     let askers = crowd(&t, 3, "/p").await;
-    let head = t.head("/p").start();
+    let top = t.head("/p").start();
     t.settle().await;
     let other = t.get("/p").with("range: bytes=-2").start();
     t.settle().await;
@@ -199,7 +199,7 @@ async fn get_head_and_range_of_one_cold_key_are_one_fetch_of_the_whole() {
     }
     part.await.unwrap().is("234").code(206).header("content-range", "bytes 2-4/10");
     other.await.unwrap().is("89").code(206).header("content-range", "bytes 8-9/10");
-    head.await.unwrap().is("").code(200).header("content-length", "10");
+    top.await.unwrap().is("").code(200).header("content-length", "10");
     let mut methods = t.origin("/p").methods();
     methods.sort();
     assert_eq!(methods, ["GET", "HEAD"], "the whole was fetched once; a HEAD fetches no whole");

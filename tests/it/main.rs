@@ -6,6 +6,7 @@
 #![allow(clippy::needless_pass_by_value, clippy::redundant_closure_for_method_calls)]
 
 mod admin;
+mod architecture;
 mod encoding;
 mod flights;
 mod flights_faults;
@@ -16,6 +17,7 @@ mod poisoning;
 mod purge;
 mod purge_method;
 mod purge_races;
+mod reasons;
 mod routes;
 mod semantics;
 mod ship;

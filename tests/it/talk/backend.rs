@@ -284,7 +284,7 @@ fn full(body: Bytes) -> UnsyncBoxBody<Bytes, BoxError> {
     Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-fn tokio_stream<T, I>(items: I) -> impl futures_core::Stream<Item = T> + Send
+pub fn tokio_stream<T, I>(items: I) -> impl futures_core::Stream<Item = T> + Send
 where
     I: IntoIterator<Item = T>,
     I::IntoIter: Send + 'static,

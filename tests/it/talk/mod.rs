@@ -32,7 +32,7 @@ use forebay::upstream::{InterimSink, Origin, Transport};
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
 
-pub use self::backend::{Backend, Held, Path};
+pub use self::backend::{Backend, Held, Path, tokio_stream};
 pub use self::said::Said;
 
 /// Where the clock starts: a Sunday.
