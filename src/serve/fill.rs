@@ -43,6 +43,8 @@ pub struct Fill {
     pub rule: usize,
     /// What the answer is kept under.
     pub key: CacheKey,
+    /// What is remembered of answers to requests with credentials, under a key that holds no answers.
+    pub private_key: CacheKey,
     /// The request that is sent.
     pub outbound: Outbound,
     /// The request's fields, by which variants are told apart.
@@ -80,7 +82,7 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
-            if let Some(stored) = &self.validate {
+            if let Some(stored) = self.validate.as_ref().filter(|_| entry.compressible) {
                 encode::hand_on(&self.store, stored, &entry);
             }
             return leader.confirms(entry);
@@ -126,8 +128,8 @@ impl Fill {
             rule: self.rule(),
             path: self.outbound.target.path(),
         };
-        let Renewed { headers, vary, facts } = renewal.with(fresh)?;
-        let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
+        let Renewed { headers, vary, facts, compressible } = renewal.with(fresh)?;
+        let parts = self.parts(stored.status, headers, vary, facts, compressible);
         Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
 
@@ -145,12 +147,14 @@ impl Fill {
             // An error says nothing about whether this key's answers can be shared, so it is not remembered.
             Err(reason) if Trouble::of(fetched.head.status).is_some() => {
                 let detail = format!("{} ({})", fetched.head.status, reason.code());
-                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), fetched);
+                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), reason, fetched);
             }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
                 self.drop_superseded(reason, fetched.head.status);
-                self.store.remember_uncacheable(self.key.clone(), reason, until);
+                // What is withheld for a client's credentials says nothing to those without.
+                let key = if reason == Reason::Authorization { &self.private_key } else { &self.key };
+                self.store.remember_uncacheable(key.clone(), reason, until);
                 leader.lands_for_one(reason, fetched);
             }
         }

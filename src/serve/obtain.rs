@@ -67,7 +67,11 @@ impl Gateway {
         let (mut not_before, mut erred) = (None, false);
         let mut names = self.store().variant_names(key.bytes());
         // Also where something stale is stored: if the last answer was for one client, nobody waits for the next.
-        fetch.share &= self.store().known_uncacheable(key.bytes(), self.clock().now()).is_none();
+        let now = self.clock().now();
+        fetch.share &= self.store().known_uncacheable(key.bytes(), now).is_none();
+        if journey.asked.facts.authorization {
+            fetch.share &= self.store().known_uncacheable(private_key(&key).bytes(), now).is_none();
+        }
         for _ in 0..ROUNDS {
             if !fetch.share {
                 break;
@@ -170,10 +174,9 @@ impl Gateway {
                     None => Gets::Alone(reason),
                 },
             },
-            Stage::Erred(error) => match flight.take() {
+            Stage::Erred(error, reason) => match flight.take() {
                 Some(fetched) => {
                     trail.backend_error(&error);
-                    let reason = Reason::BackendBroken;
                     Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
                 }
                 None => Gets::Erred(error),
@@ -240,7 +243,7 @@ impl Gateway {
             Stage::Asked => Gets::Again(None),
             // A defect in here. To ask again would meet it again, once per asker.
             Stage::Abandoned => Gets::Answer(self.stale(journey, trail, fetch, Reason::Internal)),
-            Stage::Erred(error) => Gets::Erred(error),
+            Stage::Erred(error, _) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {
@@ -342,6 +345,7 @@ impl Gateway {
             clock: self.clock().clone(),
             policy: Arc::clone(journey.policy),
             rule: rule.id,
+            private_key: private_key(key),
             key: key.clone(),
             outbound: Outbound::fill(self.settings(), asked, routed, forwarded)?,
             request: asked.headers.clone(),
@@ -373,6 +377,11 @@ impl Gateway {
         }
         Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
     }
+}
+
+/// The key under which it is remembered that answers to requests with credentials cannot be shared.
+fn private_key(key: &CacheKey) -> CacheKey {
+    CacheKey::new([key.bytes(), b"\0private"].concat())
 }
 
 /// The values of the request's fields that are known to select a variant.

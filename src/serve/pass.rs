@@ -244,12 +244,13 @@ impl Gateway {
                 let Some(renewed) = (Renewal { stored, fetched, asked, request, rule, path }).with(fresh) else {
                     return;
                 };
-                let Renewed { headers, vary, facts } = renewed;
+                let Renewed { headers, vary, facts, compressible } = renewed;
                 let mut tags = stored.tags.iter().map(ToString::to_string).collect();
                 fill::answer_tags(journey.asked.host(), &headers, &mut tags);
                 let tags = tags.into_iter().map(Arc::from).collect();
                 // Born when the request arrived, before the look-up: a change since then voids it.
-                let parts = EntryParts { headers, vary, facts, tags, born: journey.arrival, ..stored.parts() };
+                let born = journey.arrival;
+                let parts = EntryParts { headers, vary, facts, tags, born, compressible, ..stored.parts() };
                 let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
         }

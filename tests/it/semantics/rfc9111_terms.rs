@@ -161,7 +161,7 @@ async fn guesses_may_be_switched_off_or_made_smaller() {
 async fn a_ttl_is_not_given_to_an_answer_of_another_kind_than_the_path_promises() {
     let t = Talk::with("[defaults]\nttl = \"90s\"\n");
     t.origin("/account/x.css").answers("content-type: text/html");
-    t.get("/account/x.css").await.cache_has("detail=no-freshness");
+    t.get("/account/x.css").await.cache_has("detail=type-mismatch");
     t.origin("/style.css").answers("content-type: text/css");
     t.get("/style.css").await.cache("fwd=uri-miss; fwd-status=200; stored");
 }
