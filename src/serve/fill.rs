@@ -43,8 +43,6 @@ pub struct Fill {
     pub rule: usize,
     /// What the answer is kept under.
     pub key: CacheKey,
-    /// What is remembered of answers to requests with credentials, under a key that holds no answers.
-    pub private_key: CacheKey,
     /// The request that is sent.
     pub outbound: Outbound,
     /// The request's fields, by which variants are told apart.
@@ -152,9 +150,7 @@ impl Fill {
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
                 self.drop_superseded(reason, fetched.head.status);
-                // What is withheld for a client's credentials says nothing to those without.
-                let key = if reason == Reason::Authorization { &self.private_key } else { &self.key };
-                self.store.remember_uncacheable(key.clone(), reason, until);
+                self.store.remember_uncacheable(self.key.clone(), reason, until);
                 leader.lands_for_one(reason, fetched);
             }
         }
@@ -164,7 +160,8 @@ impl Fill {
     /// 9111 §4.3.3): if the new answer cannot take the stored one's place, that goes all the same. Not if the refusal is
     /// about this client, and not on the word of an error.
     fn drop_superseded(&self, reason: Reason, status: StatusCode) {
-        let about_the_client = matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore);
+        let about_the_client =
+            matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore | Reason::UnkeyedInput);
         if status.is_success()
             && !about_the_client
             && let Some(stored) = &self.stored

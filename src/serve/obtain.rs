@@ -67,11 +67,8 @@ impl Gateway {
         let (mut not_before, mut erred) = (None, false);
         let mut names = self.store().variant_names(key.bytes());
         // Also where something stale is stored: if the last answer was for one client, nobody waits for the next.
-        let now = self.clock().now();
-        fetch.share &= self.store().known_uncacheable(key.bytes(), now).is_none();
-        if journey.asked.facts.authorization {
-            fetch.share &= self.store().known_uncacheable(private_key(&key).bytes(), now).is_none();
-        }
+        let known = self.store().known_uncacheable(key.bytes(), self.clock().now());
+        fetch.share &= !known.is_some_and(|reason| judge::concerns(reason, &journey.asked.facts));
         for _ in 0..ROUNDS {
             if !fetch.share {
                 break;
@@ -210,10 +207,11 @@ impl Gateway {
             _ => None,
         };
         if let Some(head) = head {
+            // Whatever becomes of it: the next flight is looked for by all the fields that are known to matter.
+            names.extend(head.vary.names().cloned());
+            names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+            names.dedup();
             if !head.vary.matches(&journey.asked.headers) {
-                names.extend(head.vary.names().cloned());
-                names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-                names.dedup();
                 return Gets::Again(None);
             }
             if !self.still_holds(head, journey.arrival) {
@@ -345,7 +343,6 @@ impl Gateway {
             clock: self.clock().clone(),
             policy: Arc::clone(journey.policy),
             rule: rule.id,
-            private_key: private_key(key),
             key: key.clone(),
             outbound: Outbound::fill(self.settings(), asked, routed, forwarded)?,
             request: asked.headers.clone(),
@@ -377,11 +374,6 @@ impl Gateway {
         }
         Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
     }
-}
-
-/// The key under which it is remembered that answers to requests with credentials cannot be shared.
-fn private_key(key: &CacheKey) -> CacheKey {
-    CacheKey::new([key.bytes(), b"\0private"].concat())
 }
 
 /// The values of the request's fields that are known to select a variant.
