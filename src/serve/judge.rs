@@ -52,8 +52,7 @@ pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now
         Found::KnownUncacheable(reason) if concerns(*reason, asked) => {
             return alone(missed(asked, rule, Forward::UriMiss, None));
         }
-        Found::KnownUncacheable(_) => return missed(asked, rule, Forward::UriMiss, None),
-        Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
+        Found::KnownUncacheable(_) | Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
     };
     match (rfc::reuse(asked, &entry.facts, &rule.terms, now), standing) {
         (Reuse::Fresh, Standing::Valid) => Verdict::Serve(Arc::clone(entry)),

@@ -250,7 +250,7 @@ impl Gateway {
                 let tags = tags.into_iter().map(Arc::from).collect();
                 // Born when the request arrived, before the look-up: a change since then voids it.
                 let born = journey.arrival;
-                let parts = EntryParts { headers, vary, facts, tags, born, compressible, ..stored.parts() };
+                let parts = EntryParts { vary, headers, facts, tags, born, compressible, ..stored.parts() };
                 let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
         }
