@@ -80,7 +80,7 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
-            if let Some(stored) = &self.validate {
+            if let Some(stored) = self.validate.as_ref().filter(|_| entry.compressible) {
                 encode::hand_on(&self.store, stored, &entry);
             }
             return leader.confirms(entry);

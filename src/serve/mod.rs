@@ -41,7 +41,7 @@ use self::account::Trail;
 use self::admit::{Asked, Client};
 use self::body::{Body, BoxError, Source};
 pub use self::gateway::{Gateway, Parts};
-use self::judge::Verdict;
+use self::judge::{Fetch, Verdict};
 pub use self::settings::{GatewaySettings, Secret};
 use self::shape::Occasion;
 use crate::policy::{KeyBuf, Policy, Routed};
@@ -109,11 +109,15 @@ impl Gateway {
             return self.pass(journey, trail, Body::empty(), reason).await;
         }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
+        let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, now);
         // A part cannot be cut from what is not kept: it is asked for as that part.
-        if let (Found::KnownUncacheable(reason), true) = (&found, asked.facts.range && asked.method == Method::GET) {
+        if let (Verdict::Fetch(Fetch { share: false, .. }), Found::KnownUncacheable(reason)) = (&verdict, &found)
+            && asked.facts.range
+            && asked.method == Method::GET
+        {
             return self.pass(journey, trail, Body::empty(), *reason).await;
         }
-        match judge::judge(&found, &asked.facts, routed.rule, asked.forced, now) {
+        match verdict {
             Verdict::Serve(entry) => self.hit(journey, trail, entry, None, now),
             Verdict::ServeAndRefresh(entry, reason) => {
                 self.refresh(journey, &key, &entry);

@@ -131,6 +131,15 @@ async fn only_if_cached_never_reaches_the_backend() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nor_does_it_for_a_part_of_what_is_known_not_to_be_kept() {
+    let t = Talk::with(HONOURS);
+    t.origin("/p").answers("cache-control: no-store");
+    t.get("/p").await.is("body");
+    t.get("/p").with("cache-control: only-if-cached").with("range: bytes=0-1").await.code(504);
+    t.origin("/p").was_asked(1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_store_neither_stores_nor_uses_what_is_stored() {
     let t = Talk::with(HONOURS);
     t.origin("/p").answers("cache-control: max-age=60");
