@@ -4,7 +4,8 @@
 #   bench/run.sh            3 rounds of 10 s
 #   bench/run.sh --quick    2 rounds of 3 s
 #
-# Peers that are not installed are named and left out. Wants two cores, an idle machine, and the release binary.
+# Disturbed runs are repeated, so a busy machine takes up to four times as long. Peers that are not installed are named and
+# left out. Wants two cores, an idle machine, and the release binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

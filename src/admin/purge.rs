@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_place_is_a_path_or_a_url() {
-        let cases: &[(&str, Result<(Option<&str>, &str), ()>)] = &[
+        type Located = Result<(Option<&'static str>, &'static str), ()>;
+        let cases: &[(&str, Located)] = &[
             ("/a?b=1", Ok((None, "/a?b=1"))),
             ("https://Example.com:443/a", Ok((Some("example.com"), "/a"))),
             ("http://example.com", Ok((Some("example.com"), "/"))),

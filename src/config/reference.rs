@@ -144,7 +144,7 @@ pub const SETTINGS: &[Setting] = &[
     listed("gateway", "refresh_token.token", "secret", "", r#""env:REFRESH_TOKEN""#, "What that field must hold."),
     listed("gateway", "expose_age", "true or false", "true", "false", "Whether answers carry Age."),
     listed("gateway", "cache_status", "true or false", "true", "false", "Whether answers carry Cache-Status."),
-    listed("gateway", "via", "true or false", "true", "false", "Whether messages carry Via."),
+    listed("gateway", "via", "true or false", "true", "false", "Whether answers carry Via; requests always do."),
     listed("gateway", "max_request_body", "size", r#""64MiB""#, r#""1MiB""#, "The largest body of a request; larger ones get 413."),
     listed("gateway", "waiter_timeout", "duration, 1ms to 10m", r#""5s""#, r#""2s""#, "How long a request waits for another one's fetch before it asks by itself."),
     listed("gateway", "max_waiters", "1 to 1000000", "10000", "1000", "Requests that may wait for one fetch."),

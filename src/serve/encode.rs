@@ -74,11 +74,22 @@ pub fn suited(store: &Arc<Store>, entry: Arc<Entry>, asked: &Asked) -> Arc<Entry
     entry
 }
 
+/// Hands the encoded forms of `old` on to `new`, which has the same body: a validation costs no encoding.
+pub fn hand_on(store: &Store, old: &Arc<Entry>, new: &Arc<Entry>) {
+    for coding in OFFERED {
+        if let Some(encoded) = store.encoded(old, coding) {
+            keep(store, new, coding, encoded.body.clone());
+        }
+    }
+}
+
 fn encode_and_keep(store: &Store, base: &Arc<Entry>, coding: Coding) -> Option<Arc<Entry>> {
     let body = encode(&base.body, coding)?;
-    if body.len() >= base.body.len() {
-        return None;
-    }
+    (body.len() < base.body.len()).then(|| keep(store, base, coding, body))
+}
+
+/// Keeps `body` as the form of `base` in this coding.
+fn keep(store: &Store, base: &Arc<Entry>, coding: Coding, body: Bytes) -> Arc<Entry> {
     let mut headers = base.headers.clone();
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.token()));
     // Another sequence of bytes must not carry the same strong validator (RFC 9110 §8.8.3).
@@ -94,7 +105,7 @@ fn encode_and_keep(store: &Store, base: &Arc<Entry>, coding: Coding) -> Option<A
     }
     let derived = Arc::new(Entry::new(EntryParts { headers, body, coding, ..base.parts() }));
     store.keep_encoded(base, Arc::clone(&derived));
-    Some(derived)
+    derived
 }
 
 /// Fields that speak of the bytes of the body (RFC 9530, and what came before it).

@@ -80,6 +80,9 @@ impl Fill {
         if let Some(entry) = self.confirmed(&fetched) {
             // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
             let _ = self.store.keep(Arc::clone(&entry));
+            if let Some(stored) = &self.validate {
+                encode::hand_on(&self.store, stored, &entry);
+            }
             return leader.confirms(entry);
         }
         // The 304 confirms something else than what is stored (RFC 9111 §4.3.4): ask again, for the whole.
@@ -123,8 +126,8 @@ impl Fill {
             rule: self.rule(),
             path: self.outbound.target.path(),
         };
-        let Renewed { headers, vary, facts } = renewal.with(fresh)?;
-        let parts = self.parts(stored.status, headers, vary, facts, stored.compressible);
+        let Renewed { headers, vary, facts, compressible } = renewal.with(fresh)?;
+        let parts = self.parts(stored.status, headers, vary, facts, compressible);
         Some(Arc::new(Entry::new(EntryParts { body: stored.body.clone(), ..parts })))
     }
 
@@ -142,7 +145,7 @@ impl Fill {
             // An error says nothing about whether this key's answers can be shared, so it is not remembered.
             Err(reason) if Trouble::of(fetched.head.status).is_some() => {
                 let detail = format!("{} ({})", fetched.head.status, reason.code());
-                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), fetched);
+                leader.errs(FetchError::new(FetchErrorKind::ErrorStatus, detail), reason, fetched);
             }
             Err(reason) => {
                 let until = self.clock.now().mono + self.uncacheable_for;
@@ -157,10 +160,8 @@ impl Fill {
     /// 9111 §4.3.3): if the new answer cannot take the stored one's place, that goes all the same. Not if the refusal is
     /// about this client, and not on the word of an error.
     fn drop_superseded(&self, reason: Reason, status: StatusCode) {
-        let about_the_client = matches!(
-            reason,
-            Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore | Reason::UnkeyedInput
-        );
+        let about_the_client =
+            matches!(reason, Reason::Authorization | Reason::SetCookie | Reason::RequestNoStore | Reason::UnkeyedInput);
         if status.is_success()
             && !about_the_client
             && let Some(stored) = &self.stored

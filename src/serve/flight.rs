@@ -72,8 +72,8 @@ pub enum Stage {
     /// The answer is for whoever began the flight, who finds it with [`Flight::take`].
     NotShareable(Reason),
     /// The backend answered with an error that may not be shared; whoever began the flight finds it with
-    /// [`Flight::take`]. It may be that asker's own fault, so it says little to the others.
-    Erred(FetchError),
+    /// [`Flight::take`]. It may be that asker's own fault, so it says little to the others. With why it is not shared.
+    Erred(FetchError, Reason),
     /// The backend could not be asked, or its answer cannot be used. The same for everybody who waited.
     Failed(FetchError),
     /// The fetch ended without reaching any other stage.
@@ -309,9 +309,9 @@ impl Leader {
     }
 
     /// The backend's answer is an error, and not for everybody.
-    pub fn errs(self, error: FetchError, fetched: Fetched) {
+    pub fn errs(self, error: FetchError, reason: Reason, fetched: Fetched) {
         *lock(&self.flight.private) = Some(fetched);
-        self.ends(Stage::Erred(error));
+        self.ends(Stage::Erred(error, reason));
     }
 
     /// The answer went to those who read it, and is not there for anybody else.
@@ -345,7 +345,7 @@ impl Drop for Leader {
 }
 
 fn is_over(stage: &Stage) -> bool {
-    matches!(stage, Stage::NotShareable(_) | Stage::Erred(_) | Stage::Failed(_) | Stage::Abandoned)
+    matches!(stage, Stage::NotShareable(_) | Stage::Erred(..) | Stage::Failed(_) | Stage::Abandoned)
 }
 
 /// A flight that has not asked the backend yet will be born later than any number there is now.

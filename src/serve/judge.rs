@@ -52,8 +52,7 @@ pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now
         Found::KnownUncacheable(reason) if concerns(*reason, asked) => {
             return alone(missed(asked, rule, Forward::UriMiss, None));
         }
-        Found::KnownUncacheable(_) => return missed(asked, rule, Forward::UriMiss, None),
-        Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
+        Found::KnownUncacheable(_) | Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
     };
     match (rfc::reuse(asked, &entry.facts, &rule.terms, now), standing) {
         (Reuse::Fresh, Standing::Valid) => Verdict::Serve(Arc::clone(entry)),
@@ -63,19 +62,16 @@ pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now
         // A soft mark makes it stale: served once more while one refresh runs, unless stale answers are forbidden.
         (Reuse::Fresh | Reuse::StaleWhileRevalidate, Standing::Soft) => {
             if entry.facts.no_cache || entry.facts.must_revalidate {
-                validate(asked, rule, entry, Reason::SoftPurged, now)
+                validate(asked, rule, entry, standing, Reason::SoftPurged, now)
             } else {
                 Verdict::ServeAndRefresh(Arc::clone(entry), Reason::SoftPurged)
             }
         }
         // A check mark: changes may have been missed. Never served before the backend has said so, not even stale.
         (Reuse::Fresh | Reuse::StaleWhileRevalidate | Reuse::Validate(_), Standing::Check) => {
-            let Verdict::Fetch(fetch) = validate(asked, rule, entry, Reason::CheckMark, now) else {
-                return Verdict::Refuse(Reason::OnlyIfCached);
-            };
-            Verdict::Fetch(Fetch { fallback: None, ..fetch })
+            validate(asked, rule, entry, standing, Reason::CheckMark, now)
         }
-        (Reuse::Validate(reason), _) => validate(asked, rule, entry, reason, now),
+        (Reuse::Validate(reason), _) => validate(asked, rule, entry, standing, reason, now),
         (Reuse::Unusable(reason), _) => missed(asked, rule, Forward::Miss, Some(reason)),
         (_, Standing::Void) => missed(asked, rule, Forward::UriMiss, Some(Reason::Purged)),
     }
@@ -92,13 +88,27 @@ pub(super) fn concerns(reason: Reason, asked: &RequestFacts) -> bool {
     }
 }
 
-fn validate(asked: &RequestFacts, rule: &Rule, entry: &Arc<Entry>, reason: Reason, now: Moment) -> Verdict {
+fn validate(
+    asked: &RequestFacts,
+    rule: &Rule,
+    entry: &Arc<Entry>,
+    standing: Standing,
+    reason: Reason,
+    now: Moment,
+) -> Verdict {
     if rule.terms.honour_request && asked.directives.only_if_cached {
         return Verdict::Refuse(Reason::OnlyIfCached);
     }
     let by_request = matches!(reason, Reason::RequestNoCache | Reason::RequestMaxAge | Reason::RequestMinFresh);
     let forward = if by_request { Forward::Request } else { Forward::Stale };
-    let permitted = rfc::permitted_on_error(asked, &entry.facts, &rule.terms, Trouble::Unreachable, now);
+    let may_stand_in = match standing {
+        Standing::Valid => true,
+        // It counts as stale, also while its lifetime lasts.
+        Standing::Soft => !entry.facts.must_revalidate,
+        Standing::Check | Standing::Void => false,
+    };
+    let permitted =
+        may_stand_in && rfc::permitted_on_error(asked, &entry.facts, &rule.terms, Trouble::Unreachable, now);
     Verdict::Fetch(Fetch {
         forward,
         reason: Some(reason),

@@ -2,14 +2,14 @@
 //!
 //! Eight steps, a file each:
 //!
-//! 1. [`admit`]: may it come in, and what exactly does it ask for?
+//! 1. `admit`: may it come in, and what exactly does it ask for?
 //! 2. route: the policy picks one rule (`policy`).
 //! 3. key: the rule's recipe (`policy::key`).
 //! 4. look up: memory, and what the ledger permits of it (`store`).
-//! 5. [`judge`]: what is to be done. A pure function: the heart of the product.
-//! 6. [`fill`]: one fetch for many askers ([`flight`]), kept while it streams ([`growing`]).
-//! 7. [`shape`]: 304, ranges, HEAD, Age, Cache-Status.
-//! 8. [`account`]: log line, metrics.
+//! 5. `judge`: what is to be done. A pure function: the heart of the product.
+//! 6. `fill`: one fetch for many askers (`flight`), kept while it streams (`growing`).
+//! 7. `shape`: 304, ranges, HEAD, Age, Cache-Status.
+//! 8. `account`: log line, metrics.
 //!
 //! What is not looked up takes the short way through `pass`. [`Gateway::handle`] is the whole of it, on one screen.
 

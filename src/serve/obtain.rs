@@ -171,10 +171,9 @@ impl Gateway {
                     None => Gets::Alone(reason),
                 },
             },
-            Stage::Erred(error) => match flight.take() {
+            Stage::Erred(error, reason) => match flight.take() {
                 Some(fetched) => {
                     trail.backend_error(&error);
-                    let reason = Reason::BackendBroken;
                     Gets::Answer(self.through(journey, trail, fetched, Some(fetch.forward), reason))
                 }
                 None => Gets::Erred(error),
@@ -208,10 +207,11 @@ impl Gateway {
             _ => None,
         };
         if let Some(head) = head {
+            // Whatever becomes of it: the next flight is looked for by all the fields that are known to matter.
+            names.extend(head.vary.names().cloned());
+            names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+            names.dedup();
             if !head.vary.matches(&journey.asked.headers) {
-                names.extend(head.vary.names().cloned());
-                names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-                names.dedup();
                 return Gets::Again(None);
             }
             if !self.still_holds(head, journey.arrival) {
@@ -241,7 +241,7 @@ impl Gateway {
             Stage::Asked => Gets::Again(None),
             // A defect in here. To ask again would meet it again, once per asker.
             Stage::Abandoned => Gets::Answer(self.stale(journey, trail, fetch, Reason::Internal)),
-            Stage::Erred(error) => Gets::Erred(error),
+            Stage::Erred(error, _) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
             Stage::Landed(entry) => {

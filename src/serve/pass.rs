@@ -178,6 +178,8 @@ impl Gateway {
         let Fetched { head, mut body, received, .. } = fetched;
         let mut headers = head.headers;
         rfc::strip_hop_by_hop_response(&mut headers);
+        // What it announces ends here: see `Body`.
+        headers.remove(header::TRAILER);
         let promised = headers.remove(header::CONTENT_LENGTH);
         let no_content = asked.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
         let unchanged = asked.facts.conditional
@@ -242,12 +244,13 @@ impl Gateway {
                 let Some(renewed) = (Renewal { stored, fetched, asked, request, rule, path }).with(fresh) else {
                     return;
                 };
-                let Renewed { headers, vary, facts } = renewed;
-                let mut tags = stored.tags.iter().map(|tag| tag.to_string()).collect();
+                let Renewed { headers, vary, facts, compressible } = renewed;
+                let mut tags = stored.tags.iter().map(ToString::to_string).collect();
                 fill::answer_tags(journey.asked.host(), &headers, &mut tags);
                 let tags = tags.into_iter().map(Arc::from).collect();
                 // Born when the request arrived, before the look-up: a change since then voids it.
-                let parts = EntryParts { headers, vary, facts, tags, born: journey.arrival, ..stored.parts() };
+                let born = journey.arrival;
+                let parts = EntryParts { vary, headers, facts, tags, born, compressible, ..stored.parts() };
                 let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
         }

@@ -36,6 +36,8 @@ pub(super) struct Renewed {
     pub(super) vary: VaryKey,
     /// How long it may be used.
     pub(super) facts: StoredFacts,
+    /// Whether it is encoded for those who accept it.
+    pub(super) compressible: bool,
 }
 
 impl Renewal<'_> {
@@ -55,7 +57,10 @@ impl Renewal<'_> {
         let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
         let Storability::Store(ground) = rfc::storability(asked, &answer, &terms) else { return None };
         headers.remove(header::AGE);
-        if stored.compressible {
+        let length = stored.body.len() as u64;
+        let compressible = encode::compressible(rule, stored.status, &headers, Some(length));
+        if compressible {
+            // A Vary of the backend's own has just replaced ours.
             encode::vary_on_coding(&mut headers);
         }
         let facts = StoredFacts::new(&answer, &ground, &terms, fetched.sent, fetched.received);
@@ -63,6 +68,6 @@ impl Renewal<'_> {
             Vary::None => stored.vary.clone(),
             vary => VaryKey::of(&vary, request),
         };
-        Some(Renewed { headers, vary, facts })
+        Some(Renewed { headers, vary, facts, compressible })
     }
 }

@@ -21,7 +21,7 @@ pub struct GatewaySettings {
     pub expose_age: bool,
     /// Whether answers carry Cache-Status (RFC 9211). Default on.
     pub cache_status: bool,
-    /// Whether messages carry Via (RFC 9110 §7.6.3 asks for it). Default on.
+    /// Whether answers carry Via. Requests do in any case: RFC 9110 §7.6.3 requires it of gateways. Default on.
     pub via: bool,
     /// The longest request target, in bytes; longer ones get 414. Default 8 KiB.
     pub max_uri: usize,

@@ -235,6 +235,7 @@ impl Origin {
             () = trial.interims.overflow() => Err(NoAnswer::Failed(too_many_interims())),
             () = trial.upload.backend_is_late(self.settings.first_byte_timeout) => Err(NoAnswer::Failed(self.too_late())),
         };
+        let uploaded = trial.upload.is_finished();
         let answer = match (answer, trial.upload.failure()) {
             (Ok(answer), _) => answer,
             (Err(_), Some(clients_fault)) => return Err(Miss::Final(clients_fault)),
@@ -249,7 +250,7 @@ impl Origin {
         if trial.interims.overflowed() {
             return Err(Miss::Final(too_many_interims()));
         }
-        Exchange::judge(&trial.method, answer, sent, received).map_err(Miss::Final)
+        Exchange::judge(&trial.method, answer, uploaded, sent, received).map_err(Miss::Final)
     }
 
     /// Decides whether there is another attempt, and prepares it: then `trial` holds a request again.
@@ -287,14 +288,13 @@ impl Origin {
         permit: Permit,
         in_flight: InFlight,
     ) -> Fetched {
-        let Exchange { head, framing, length, source, lease, sent, received } = exchange;
+        let Exchange { head, framing, length, reuse, source, lease, sent, received } = exchange;
         let hold = Hold {
             _busy: (permit, in_flight),
             breaker: known.breaker.clone(),
             clock: self.clock.clone(),
             lease,
-            // RFC 9112 §6.3: after two framings at once the connection "ought to" be closed.
-            reuse: framing != Framing::Ambiguous,
+            reuse,
         };
         let body = InBody::new(source, length, self.settings.idle_body_timeout, hold);
         Fetched { head, body, sent, received, endpoint: index, framing }
@@ -351,6 +351,8 @@ struct Exchange {
     head: Parts,
     framing: Framing,
     length: Option<u64>,
+    /// May the connection be used again afterwards?
+    reuse: bool,
     source: Source,
     lease: Option<Lease>,
     sent: Moment,
@@ -358,7 +360,14 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn judge(method: &Method, answer: Answer, sent: Moment, received: Moment) -> Result<Self, FetchError> {
+    /// Judges an answer. `uploaded`: when it arrived, the request's body had been sent to its end.
+    fn judge(
+        method: &Method,
+        answer: Answer,
+        uploaded: bool,
+        sent: Moment,
+        received: Moment,
+    ) -> Result<Self, FetchError> {
         let Answer { response, source, lease } = answer;
         let (mut head, ()) = response.into_parts();
         let origin = match &source {
@@ -367,7 +376,10 @@ impl Exchange {
         };
         let (framing, length) = framing::judge(method, &mut head, origin)
             .map_err(|complaint| FetchError::new(FetchErrorKind::BadResponse, complaint))?;
-        Ok(Self { head, framing, length, source, lease, sent, received })
+        // RFC 9112 §6.3: after two framings at once the connection "ought to" be closed. And a backend that answers before
+        // it has the whole body may never read the rest, and take it for the next request (§9.3, SM-26).
+        let reuse = framing != Framing::Ambiguous && uploaded;
+        Ok(Self { head, framing, length, reuse, source, lease, sent, received })
     }
 }
 

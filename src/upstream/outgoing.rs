@@ -4,7 +4,7 @@
 //! framing fields are dropped here and made anew from what the body says about itself.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -129,6 +129,7 @@ pub(super) struct Upload {
     clock: Clock,
     stage: AtomicU8,
     moved_nanos: AtomicU64,
+    finished: AtomicBool,
     failed: OnceLock<String>,
 }
 
@@ -144,6 +145,7 @@ impl Upload {
             clock,
             stage: AtomicU8::new(BACKENDS_TURN),
             moved_nanos: AtomicU64::new(now),
+            finished: AtomicBool::new(false),
             failed: OnceLock::new(),
         })
     }
@@ -151,6 +153,11 @@ impl Upload {
     /// The request is handed over now.
     pub(super) fn start(&self) {
         self.moved_nanos.store(nanos(self.clock.now().mono), Ordering::Relaxed);
+    }
+
+    /// Has the whole body been handed to the connection?
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Relaxed)
     }
 
     /// Why the client's body failed, if it did.
@@ -177,7 +184,11 @@ impl Upload {
 
     /// `body`, observed.
     pub(super) fn watch(self: &Arc<Self>, body: OutBody) -> OutBody {
-        if body.is_end_stream() { body } else { Watched { body, upload: Arc::clone(self) }.boxed_unsync() }
+        if body.is_end_stream() {
+            self.finished.store(true, Ordering::Relaxed);
+            return body;
+        }
+        Watched { body, upload: Arc::clone(self) }.boxed_unsync()
     }
 
     fn turn(&self, stage: u8) {
@@ -201,6 +212,10 @@ impl Body for Watched {
         let frame = ready!(polled);
         if let Some(Err(error)) = &frame {
             let _ = self.upload.failed.set(error.to_string());
+        }
+        // Of a body whose length is known nobody asks for more than its last byte.
+        if frame.is_none() || self.body.is_end_stream() {
+            self.upload.finished.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame)
     }

@@ -237,3 +237,16 @@ async fn the_purge_method_needs_its_token_and_takes_the_url_of_its_host() {
     t.advance(secs(1)).await;
     t.origin("/p").was_asked(3);
 }
+
+/// It counts as stale, so must-revalidate holds for it, although its lifetime is not over.
+#[tokio::test(start_paused = true)]
+async fn what_was_purged_softly_hides_no_error_if_it_must_not_be_served_stale() {
+    let t = Talk::new();
+    t.origin("/p").replies("v1").with("cache-control: max-age=100, must-revalidate");
+    t.get("/p").await.is("v1");
+    t.purge(Selector::All, Purge::Soft).await;
+    t.origin("/p").refuses();
+    t.get("/p").await.code(502).cache("detail=connect");
+    t.origin("/p").replies("oops").code(503);
+    t.get("/p").await.code(503);
+}

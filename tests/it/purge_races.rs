@@ -336,3 +336,24 @@ async fn a_write_through_one_gateway_is_seen_through_the_other() {
     there.advance(millis(1)).await;
     there.get("/p").await.is("v2");
 }
+
+/// Found by the model: whoever had to look for another flight did not know yet by which fields flights are told apart.
+#[tokio::test(start_paused = true)]
+async fn those_who_ask_once_more_after_a_purge_share_their_fetch_with_those_who_come_then() {
+    let t = Talk::new();
+    let fields = [FRESH, "vary: accept-language"];
+    let (first, second) = (t.origin("/p").holds(), t.origin("/p").holds());
+    let _before = crowd(&t, 1, "/p").await;
+    t.purge_url("/other").await;
+    let waiting = crowd(&t, 1, "/p").await;
+    t.purge(Selector::All, Purge::Soft).await;
+    first.replies("v1", &fields);
+    t.settle().await;
+    t.origin("/p").was_asked(2);
+    let later = t.get("/p").with("range: bytes=0-").start();
+    t.settle().await;
+    second.replies("v2", &fields);
+    all(waiting).await[0].is("v2");
+    later.await.unwrap();
+    t.origin("/p").was_asked(2);
+}

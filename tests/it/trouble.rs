@@ -288,14 +288,20 @@ async fn any_answer_goes_out_piece_by_piece_while_it_is_being_stored() {
 #[tokio::test(start_paused = true)]
 async fn a_websocket_is_refused_with_a_clear_answer() {
     let t = Talk::new();
-    let asking = t.get("/chat").with("connection: Upgrade").with("sec-websocket-key: x").with("sec-websocket-version: 13");
+    let asking =
+        t.get("/chat").with("connection: Upgrade").with("sec-websocket-key: x").with("sec-websocket-version: 13");
     let said = asking.with("upgrade: WebSocket").await;
     said.code(501).header("connection", "close").cache("detail=upgrade");
     assert!(String::from_utf8_lossy(&said.body).contains("WebSocket"));
     t.origin("/chat").was_asked(0);
     // Any other protocol is declined by not mentioning it (RFC 9110 §7.8).
     t.origin("/p").replies("yes");
-    t.get("/p").with("upgrade: h2c").with("connection: upgrade, http2-settings").with("http2-settings: x").await.is("yes");
+    t.get("/p")
+        .with("upgrade: h2c")
+        .with("connection: upgrade, http2-settings")
+        .with("http2-settings: x")
+        .await
+        .is("yes");
     let asked = t.origin("/p").asked_last();
     for name in ["upgrade", "connection", "http2-settings"] {
         assert!(!asked.headers.contains_key(name), "{name}");

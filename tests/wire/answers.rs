@@ -76,6 +76,11 @@ async fn rs_01_to_03_rs_11_framing_in_answers() {
     ] {
         check(&house, &fields.escape_debug().to_string(), "GET", ok(fields, body), gets, kept).await;
     }
+    // After two framings at once the connection is not used again.
+    house.backend.on("/two", ok("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", chunks));
+    assert_eq!(house.get("/two").await.text(), "hello");
+    let connection = house.backend.until_asked("/two").await.connection;
+    house.backend.until_closed(connection).await;
     check(&house, "TE: gzip", "GET", ok("Transfer-Encoding: gzip\r\n", "hello").then_closes(), BadGateway, false).await;
 }
 

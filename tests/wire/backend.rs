@@ -197,6 +197,11 @@ impl Backend {
         self.until(target, |log| log.seen.iter().find(|seen| seen.target() == target).cloned()).await
     }
 
+    /// Waits until the gateway has closed this connection.
+    pub async fn until_closed(&self, connection: usize) {
+        self.until("the connection is closed", |log| log.connections[connection].closed.then_some(())).await;
+    }
+
     /// Fails if anything but well-formed requests came on any connection that has been closed.
     #[track_caller]
     pub fn has_no_junk(&self) {

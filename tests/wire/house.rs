@@ -22,6 +22,7 @@ body_timeout = \"500ms\"
 pub const FORGIVING: &str = "\
 [origin]
 breaker.consecutive = 10000
+pool_idle_timeout = \"1m\"
 breaker.failure_percent = 101
 ";
 

@@ -71,7 +71,7 @@ fn nothing_is_served_that_must_not_be() {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let played = runner.run(&prop::collection::vec(op(), 1..60), |ops| play(&ops).map_err(TestCaseError::fail));
+    let played = runner.run(&prop::collection::vec(op(), 1..40), |ops| play(&ops).map_err(TestCaseError::fail));
     if let Err(TestError::Fail(why, ops)) = played {
         panic!("{why}\n\nshortest run that shows it: {ops:#?}\n\nplay it again with FOREBAY_SEED={seed}");
     }

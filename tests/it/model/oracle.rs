@@ -1,6 +1,10 @@
 //! What may legally be served, said once more and without a cache: by looking at all that happened.
 
-use super::world::{Answer, Fetch, Kind, Outcome, PATHS, Purged, Record, body};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+
+use super::world::{Answer, Fetch, Kind, Outcome, PATHS, Point, Purged, Record, What, body};
 
 /// # Errors
 /// The first thing that must not have happened.
@@ -127,20 +131,119 @@ fn has_detail(answer: &Answer, details: &[&str]) -> bool {
 }
 
 /// Was `first` still under way when `second` was sent for the same, with nothing between them that made its answer void?
+///
+/// Requests are told apart by the fields that stored answers name in Vary. Before there is any answer they all wait for
+/// the first one; when what was learned went with a purge, some know of it and some do not, and may fetch beside each
+/// other.
 fn could_have_been_shared(record: &Record, first: &Fetch, second: &Fetch) -> bool {
     let alike = |fetch: &Fetch| (fetch.node, fetch.path, fetch.language);
     let under_way = first.ended.is_none_or(|at| at > second.sent);
     let voided = |purge: &Purged| purge.what.names(first.path) && purge.done > first.sent && purge.began < second.sent;
-    // A HEAD that shows another version drops what is stored, and with it what is known of the variants.
-    let dropped = |fetch: &Fetch| {
-        (fetch.node, fetch.path) == (first.node, first.path) && fetch.method == "HEAD" && fetch.sent < second.sent
-    };
+    let answered = |fetch: &Fetch| of_resource(fetch, second) && fetch.ended.is_some_and(|at| at < second.sent);
+    let same_knowledge =
+        (knows_variants(record, first) && knows_variants(record, second)) || !record.fetches.iter().any(answered);
     alike(first) == alike(second)
         && first.method == "GET"
         && second.method == "GET"
         && under_way
+        && same_knowledge
         && !record.purges.iter().any(voided)
-        && !record.fetches.iter().any(dropped)
 }
 
-pub fn notices() {}
+/// Was an answer stored, and not purged again, when this was sent? A HEAD may drop it as well.
+fn knows_variants(record: &Record, fetch: &Fetch) -> bool {
+    let purged = |since: Point| {
+        let names = |purge: &Purged| !purge.soft && purge.what.names(fetch.path);
+        record.purges.iter().any(|purge| names(purge) && purge.done > since && purge.began < fetch.sent)
+            || record.fetches.iter().any(|head| {
+                of_resource(head, fetch) && head.method == "HEAD" && head.sent > since && head.sent < fetch.sent
+            })
+    };
+    let known = |earlier: &Fetch| {
+        let ended = earlier.ended.is_some_and(|at| at < fetch.sent);
+        of_resource(earlier, fetch) && earlier.outcome == Outcome::Whole && ended && !purged(earlier.sent)
+    };
+    record.fetches.iter().any(|earlier| earlier.method == "GET" && known(earlier))
+}
+
+fn of_resource(fetch: &Fetch, other: &Fetch) -> bool {
+    (fetch.node, fetch.path) == (other.node, other.path)
+}
+
+/// Tells the oracle of a good course of events, and then of what may not be, one thing at a time.
+pub fn notices() {
+    assert_eq!(judge(&good()), Ok(()));
+    let cases: &[(&str, fn(&mut Record))] = &[
+        ("a body that broke off", |record| record.answers[0].whole = false),
+        ("another status", |record| record.answers[0].status = 206),
+        ("another body", |record| record.answers[0].body = body(0, 1, 1)),
+        ("a version nobody sent", |record| {
+            record.answers[0].version = Some(2);
+            record.answers[0].body = body(0, 0, 2);
+        }),
+        ("another gateway's", |record| record.answers[0].node = 1),
+        ("an error without a cause", |record| {
+            record.answers[0].version = None;
+            record.answers[0].status = 502;
+        }),
+        ("a hit past its lifetime", |record| record.answers[0].began.time = Duration::from_secs(11)),
+        ("an excuse that is none", |record| {
+            record.answers[0].began.time = Duration::from_secs(11);
+            says(record, "hit; ttl=-1; detail=sie");
+        }),
+        ("an excuse of another path", |record| {
+            record.answers[0].began.time = Duration::from_secs(11);
+            says(record, "hit; ttl=-1; detail=swr");
+        }),
+        ("what was purged", |record| purge(record, false)),
+        ("what was softly purged, as if it were not", |record| purge(record, true)),
+        ("two fetches at once", |record| {
+            let mut second = record.fetches[0].clone();
+            second.sent.number = 2;
+            record.fetches.push(second);
+        }),
+    ];
+    for (name, change) in cases {
+        let mut record = good();
+        change(&mut record);
+        assert!(judge(&record).is_err(), "{name}");
+    }
+    let mut excused = good();
+    purge(&mut excused, true);
+    says(&mut excused, "hit; ttl=9; detail=soft-purged");
+    assert_eq!(judge(&excused), Ok(()));
+}
+
+/// Fetched at once, and a hit a second later.
+fn good() -> Record {
+    let point = |number, seconds| Point { number, time: Duration::from_secs(seconds) };
+    let (node, path, language, version) = (0, 0, 0, 1);
+    let (sent, ended, outcome) = (point(1, 0), Some(point(3, 0)), Outcome::Whole);
+    let fetch = Fetch { node, path, language, method: Method::GET, version, sent, ended, outcome };
+    let answer = Answer {
+        node,
+        path,
+        language,
+        kind: Kind::Get,
+        began: point(10, 1),
+        ended: point(11, 1),
+        status: 200,
+        version: Some(version),
+        fields: HeaderMap::new(),
+        body: body(path, language, version),
+        whole: true,
+    };
+    let mut record = Record { fetches: vec![fetch], answers: vec![answer], purges: Vec::new() };
+    says(&mut record, "hit; ttl=9; detail=memory");
+    record
+}
+
+fn says(record: &mut Record, status: &str) {
+    let status = format!("forebay; {status}").parse().unwrap();
+    record.answers[0].fields.insert("cache-status", status);
+}
+
+fn purge(record: &mut Record, soft: bool) {
+    let at = |number| Point { number, time: Duration::ZERO };
+    record.purges.push(Purged { what: What::All, soft, began: at(5), done: at(6) });
+}

@@ -403,7 +403,7 @@ impl House {
     /// In small steps, so that what is due happens when it is due.
     async fn pass(&self, mut milliseconds: u64) {
         while milliseconds > 0 {
-            let step = milliseconds.min(250);
+            let step = milliseconds.min(500);
             milliseconds -= step;
             tokio::time::advance(millis(step)).await;
             self.gateways[0].settle().await;

@@ -1,7 +1,10 @@
 //! What the standards ask for, clause by clause.
 
+mod request_directives;
 mod rfc5861_stale;
 mod rfc9110_conditional;
+mod rfc9110_messages;
+mod rfc9110_proxies;
 mod rfc9110_ranges;
 mod rfc9111_bodies;
 mod rfc9111_freshness;
@@ -10,6 +13,7 @@ mod rfc9111_storing;
 mod rfc9111_terms;
 mod rfc9111_validation;
 mod rfc9111_vary;
+mod rfc9211_cache_status;
 mod rfc9213_targeted;
 mod rfc9875_groups;
 
