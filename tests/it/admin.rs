@@ -252,7 +252,8 @@ async fn the_numbers_are_those_of_what_has_just_happened() {
 
     let stat = door.json("/v1/stat").await;
     assert_eq!((&stat["requests"], &stat["purges"]["hard"]), (&json!(11), &json!(1)), "{stat}");
-    let outcomes = ["memory-hit", "miss", "rejected", "error"].map(|outcome| stat["outcomes"][outcome].as_u64().unwrap());
+    let outcomes =
+        ["memory-hit", "miss", "rejected", "error"].map(|outcome| stat["outcomes"][outcome].as_u64().unwrap());
     assert_eq!(outcomes, [3, 6, 1, 1]);
     assert_eq!((&stat["origins"][0]["answered"], &stat["origins"][0]["failed"]), (&json!(6), &json!(1)), "{stat}");
     assert_eq!(stat["reasons"], json!({"bad-host": 1, "connect": 1}));
@@ -302,7 +303,10 @@ async fn ad_10_lg_03_the_metrics_hold_nothing_of_a_request() {
 async fn a_url_is_explained_as_it_would_be_served_without_being_served() {
     let (t, door) = filled().await;
     let said = door.json("/v1/explain?url=http://a.test/area/b").await;
-    assert_eq!((&said["verdict"], &said["route"], &said["origin"]), (&json!("serve"), &json!("default"), &json!("default")));
+    assert_eq!(
+        (&said["verdict"], &said["route"], &said["origin"]),
+        (&json!("serve"), &json!("default"), &json!("default"))
+    );
     assert_eq!(said["key"], json!("default http a.test /area/b"));
     assert_eq!(said["stored"]["arithmetic"], json!("60 s (max-age) − 0 s (age) = 60 s"));
     // Another scheme, another entry; and nothing is asked unless one says so.
@@ -318,7 +322,8 @@ async fn a_url_is_explained_as_it_would_be_served_without_being_served() {
     assert_eq!((&said["verdict"], &said["reason"]["code"]), (&json!("pass"), &json!("method")));
     let said = door.json("/v1/explain?url=/x&host=a%20b").await;
     assert_eq!((&said["verdict"], &said["reason"]["code"]), (&json!("refuse"), &json!("bad-host")));
-    for question in ["", "?url=", "?url=%20", "?url=/x&header=nonsense", "?url=/x&method=%20", "?url=/x&header=a%20b:1"] {
+    for question in ["", "?url=", "?url=%20", "?url=/x&header=nonsense", "?url=/x&method=%20", "?url=/x&header=a%20b:1"]
+    {
         assert_eq!(door.ask(&format!("GET /v1/explain{question}"), &[], "").await.0, 400, "{question}");
     }
 }

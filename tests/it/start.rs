@@ -155,6 +155,7 @@ const ANSWERS: &[(&str, &[&str], &str)] = &[
     ("", &["cache-control: private"], "would not be kept\n             The answer is for one user"),
     ("", &["set-cookie: a=1", "cache-control: max-age=60"], "(RFC 9111 §7.3)"),
     ("", &[], "neither a lifetime, nor a validator"),
+    ("", &["content-type: text/event-stream", "cache-control: max-age=60"], "has no end to wait for"),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +196,11 @@ async fn explain_names_the_rule_that_stands_in_the_way() {
         ("/x?token=1", &[], &["verdict    pass", "signed-url:"]),
         ("/inside", &[], &["verdict    refuse", "address:"]),
         ("/p", &["upgrade: websocket"], &["verdict    refuse", "upgrade:", "RFC 9110 §7.8"]),
-        ("/account.css", &[], &["verdict    fetch", "would not be kept"]),
+        (
+            "/account.css",
+            &[],
+            &["verdict    fetch", "would not be kept", "extension and the answer's Content-Type disagree"],
+        ),
         ("/down", &[], &["verdict    fetch", "did not answer: connect"]),
     ] {
         let text = explained(&t, path, fields).await;
