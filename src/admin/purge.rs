@@ -94,12 +94,16 @@ fn url_selectors(url: &str, policy: &Policy) -> Result<Vec<Selector>, String> {
     Ok(forms.map(|path_and_query| Selector::Url { host: host.clone(), path_and_query }).collect())
 }
 
-/// Splits what the operator named into host, where one is named, and path with query.
+/// Splits what the operator named into host, where one is named, and path with query. A fragment is no part of it.
 fn locate(text: &str) -> Result<(Option<String>, String), String> {
+    let text = text.split('#').next().unwrap_or_default();
+    let problem = || format!("`{text}` is neither a path (`/api/users/1`) nor a URL (`https://host/api/users/1`)");
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(problem() + "; write other characters percent-encoded, as clients send them");
+    }
     if text.starts_with('/') && !text.starts_with("//") {
         return Ok((None, text.to_owned()));
     }
-    let problem = || format!("`{text}` is neither a path (`/api/users/1`) nor a URL (`https://host/api/users/1`)");
     let uri: Uri = text.parse().map_err(|_| problem())?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(problem()) };
     let host = authority.as_str().as_bytes();
@@ -119,7 +123,10 @@ mod tests {
             ("/a?b=1", Ok((None, "/a?b=1"))),
             ("https://Example.com:443/a", Ok((Some("example.com"), "/a"))),
             ("http://example.com", Ok((Some("example.com"), "/"))),
+            ("/a#b", Ok((None, "/a"))),
             ("example.com/a", Err(())),
+            ("/a b", Err(())),
+            ("/ä", Err(())),
             ("//evil/a", Err(())),
             ("", Err(())),
         ];

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Admin;
+use crate::policy::tags::named_tag;
 use crate::rfc::Moment;
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
@@ -65,7 +66,9 @@ pub(super) struct Listing {
 pub(super) async fn entries(State(admin): State<Admin>, Query(listing): Query<Listing>) -> Response {
     let limit = listing.limit.unwrap_or(LINES).min(MOST_LINES);
     let now = admin.gateway.clock().now();
-    let filter = Filter { prefix: listing.prefix, host: listing.host, tag: listing.tag };
+    // The name as the backend gives it, and as a purge takes it.
+    let tag = listing.tag.as_deref().map(named_tag);
+    let filter = Filter { prefix: listing.prefix, host: listing.host, tag };
     let entries = admin.gateway.store().list(&filter, limit);
     let lines: Vec<_> = entries.iter().map(|entry| summary(entry, now)).collect();
     Json(json!({ "entries": lines })).into_response()

@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::admit::{self, Client};
 use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
-use super::{Gateway, Journey, fill};
+use super::keep::{Candidate, Keep};
+use super::{Gateway, Journey, keep};
 use crate::policy::KeyBuf;
-use crate::rfc::{self, Moment, Reason, ResponseFacts, Storability};
+use crate::rfc::{Moment, Reason};
 use crate::store::{Entry, Found, Standing};
 
 /// What would happen to a request, and why.
@@ -87,7 +88,7 @@ pub struct Stored {
 }
 
 /// The backend's answer, judged.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Answered {
     /// Its status; `None` when it did not answer.
     pub status: Option<u16>,
@@ -162,14 +163,7 @@ impl Gateway {
     /// Asks the backend as a fill would, and says what would be done with the answer. The answer is dropped.
     async fn ask(&self, journey: &Journey<'_>) -> Answered {
         let rule = journey.routed.rule;
-        let nothing = |error: String| Answered {
-            status: None,
-            kept: false,
-            reason: None,
-            lifetime: None,
-            lifetime_from: None,
-            error: Some(error),
-        };
+        let nothing = |error: String| Answered { error: Some(error), ..Answered::default() };
         let Some(origin) = self.origin(&rule.origin) else { return nothing(String::from("no such origin")) };
         let outbound = match Outbound::fill(self.settings(), journey.asked, journey.routed, journey.forwarded) {
             Ok(outbound) => outbound,
@@ -179,28 +173,22 @@ impl Gateway {
             Ok(fetched) => fetched,
             Err(error) => return nothing(error.to_string()),
         };
-        let path = journey.forwarded.split('?').next().unwrap_or_default();
-        let terms = fill::terms_for(rule, path, &fetched.head.headers);
-        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
-            .dated(fetched.received.wall);
-        let status = Some(fetched.head.status.as_u16());
-        match rfc::storability(&journey.asked.facts, &answer, &terms) {
-            Storability::Store(ground) => Answered {
-                status,
+        let candidate = Candidate {
+            asked: &journey.asked.facts,
+            request: &journey.asked.headers,
+            rule,
+            outbound: &outbound,
+            max_object: keep::max_object(rule, self.store()),
+        };
+        let said = Answered { status: Some(fetched.head.status.as_u16()), ..Answered::default() };
+        match candidate.judge(&fetched) {
+            Ok(Keep { ground, .. }) => Answered {
                 kept: true,
-                reason: None,
                 lifetime: Some(ground.lifetime.as_secs()),
                 lifetime_from: Some(ground.source.name()),
-                error: None,
+                ..said
             },
-            Storability::Refuse(reason) => Answered {
-                status,
-                kept: false,
-                reason: Some(reason.into()),
-                lifetime: None,
-                lifetime_from: None,
-                error: None,
-            },
+            Err(reason) => Answered { reason: Some(reason.into()), ..said },
         }
     }
 }

@@ -10,24 +10,22 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap};
 use http_body::Body as _;
 
 use super::flight::{Draft, Leader};
 use super::forward::Outbound;
 use super::gateway::Backend;
 use super::growing::Growing;
+use super::keep::{Candidate, Keep};
 use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
-use super::{encode, pass};
+use super::{encode, keep};
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
-use crate::rfc::{
-    self, Coding, Ground, Reason, RequestFacts, ResponseFacts, Storability, StoredFacts, Terms, Trouble, Validators,
-    Vary, VaryKey,
-};
+use crate::rfc::{self, Coding, Reason, RequestFacts, StoredFacts, Trouble, Validators, Vary, VaryKey};
 use crate::store::{Born, Entry, EntryParts, Standing, Store};
-use crate::upstream::{FetchError, FetchErrorKind, Fetched, Framing, InterimSink};
+use crate::upstream::{FetchError, FetchErrorKind, Fetched, InterimSink};
 
 /// Everything a fill needs to run by itself.
 pub struct Fill {
@@ -137,11 +135,15 @@ impl Fill {
             let detail = format!("{} while a stale answer was at hand", fetched.head.status);
             return leader.fails(FetchError::new(FetchErrorKind::ErrorStatus, detail));
         }
-        let terms = terms_for(self.rule(), self.outbound.target.path(), &fetched.head.headers);
-        let answer = ResponseFacts::read(fetched.head.status, &fetched.head.headers, &terms.targets)
-            .dated(fetched.received.wall);
-        match self.keepable(&answer, &terms, &fetched) {
-            Ok(ground) => self.keep(leader, fetched, &answer, &ground, &terms).await,
+        let candidate = Candidate {
+            asked: &self.facts,
+            request: &self.request,
+            rule: self.rule(),
+            outbound: &self.outbound,
+            max_object: self.max_object(),
+        };
+        match candidate.judge(&fetched) {
+            Ok(keep) => self.keep(leader, fetched, &keep).await,
             // An error says nothing about whether this key's answers can be shared, so it is not remembered.
             Err(reason) if Trouble::of(fetched.head.status).is_some() => {
                 let detail = format!("{} ({})", fetched.head.status, reason.code());
@@ -179,50 +181,8 @@ impl Fill {
             })
     }
 
-    /// The RFC's rules, then those of this gateway about what can be kept whole.
-    fn keepable(&self, answer: &ResponseFacts, terms: &Terms, fetched: &Fetched) -> Result<Ground, Reason> {
-        let ground = match rfc::storability(&self.facts, answer, terms) {
-            Storability::Store(ground) => ground,
-            Storability::Refuse(reason) => return Err(self.unless_mismatched(reason, answer)),
-        };
-        if self.carries_unkeyed(&fetched.head.headers) {
-            return Err(Reason::UnkeyedInput);
-        }
-        match fetched.framing {
-            Framing::CloseDelimited => return Err(Reason::CloseDelimited),
-            Framing::Ambiguous => return Err(Reason::AmbiguousFraming),
-            _ => {}
-        }
-        if pass::is_endless(&fetched.head.headers) {
-            return Err(Reason::EndlessStream);
-        }
-        if fetched.body.exact_length().is_some_and(|length| length > self.max_object()) {
-            return Err(Reason::TooLarge);
-        }
-        Ok(ground)
-    }
-
-    /// The better reason for a refusal: with the route's own lifetime the answer would have been kept.
-    fn unless_mismatched(&self, reason: Reason, answer: &ResponseFacts) -> Reason {
-        let own = rfc::storability(&self.facts, answer, &self.rule().terms);
-        if matches!(own, Storability::Store(_)) { Reason::TypeMismatch } else { reason }
-    }
-
-    /// The strict profile keeps nothing that a field beside the key may have shaped: one that the route lets through, and
-    /// that the answer does not name in Vary either.
-    fn carries_unkeyed(&self, answer: &HeaderMap) -> bool {
-        let rule = self.rule();
-        let Some(strict) = &rule.strict else { return false };
-        let vary = Vary::read(answer);
-        let named = |name: &HeaderName| matches!(&vary, Vary::Fields(names) if names.contains(name));
-        // What the route sets in its place is the route's, and in the key.
-        let as_sent = |name: &HeaderName| self.outbound.headers.get_all(name) == self.request.get_all(name);
-        let mut through = strict.forward_headers.iter().filter(|name| self.request.contains_key(*name));
-        through.any(|name| as_sent(name) && !rule.key_headers().contains(name) && !named(name))
-    }
-
     /// Keeps the answer while it streams.
-    async fn keep(self, leader: Leader, fetched: Fetched, answer: &ResponseFacts, ground: &Ground, terms: &Terms) {
+    async fn keep(self, leader: Leader, fetched: Fetched, keep: &Keep) {
         let Fetched { head, body, sent, received, .. } = fetched;
         let mut headers = head.headers;
         rfc::strip_hop_by_hop_response(&mut headers);
@@ -241,7 +201,7 @@ impl Fill {
         if compressible {
             encode::vary_on_coding(&mut headers);
         }
-        let facts = StoredFacts::new(answer, ground, terms, sent, received);
+        let facts = StoredFacts::new(&keep.answer, &keep.ground, &keep.terms, sent, received);
         let entry = Entry::new(self.parts(head.status, headers, vary, facts, compressible));
         let growing = Growing::new(body.exact_length());
         let draft = Arc::new(Draft { head: Arc::new(entry), body: growing });
@@ -340,8 +300,7 @@ impl Fill {
     }
 
     fn max_object(&self) -> u64 {
-        let most = self.store.max_object();
-        self.rule().max_object.map_or(most, |limit| limit.min(most))
+        keep::max_object(self.rule(), &self.store)
     }
 }
 
@@ -355,40 +314,10 @@ fn whole(body: &Growing, last: Option<&Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// The operator's terms for an answer with these fields. A lifetime meant for files of a kind is not given to an answer of
-/// another kind: `/account/x.css` that comes back as HTML is an account page, not a style sheet.
-pub(super) fn terms_for(rule: &Rule, path: &str, headers: &HeaderMap) -> Terms {
-    let mut terms = rule.terms.clone();
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if promised_type(path).is_some_and(|promised| !given.to_ascii_lowercase().contains(promised)) {
-        terms.ttl = None;
-        terms.ttl_override = false;
-        terms.status_ttl.clear();
-        terms.min_ttl = None;
-        terms.heuristic = None;
-    }
-    terms
-}
-
 /// The tags that an answer of `host` names itself, appended to `tags`.
 pub(super) fn answer_tags(host: &str, headers: &HeaderMap, tags: &mut Vec<String>) {
     tags.extend(rfc::cache_tags(headers).iter().map(|name| tags::named_tag(name)));
     tags.extend(rfc::groups(headers).iter().map(|name| tags::group_tag(host, name)));
     tags.sort_unstable();
     tags.dedup();
-}
-
-/// The media type, or a part of it, that a path's extension promises; `None` where it promises nothing.
-fn promised_type(path: &str) -> Option<&'static str> {
-    let (_, extension) = path.rsplit('/').next()?.rsplit_once('.')?;
-    Some(match extension.to_ascii_lowercase().as_str() {
-        "css" => "css",
-        "js" | "mjs" => "javascript",
-        "png" | "jpg" | "jpeg" | "gif" | "webp" | "avif" | "svg" | "ico" | "bmp" => "image/",
-        "woff" | "woff2" | "ttf" | "otf" | "eot" => "font",
-        "mp4" | "webm" | "mov" => "video/",
-        "mp3" | "ogg" | "wav" | "flac" => "audio/",
-        "pdf" => "pdf",
-        _ => return None,
-    })
 }

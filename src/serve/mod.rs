@@ -24,6 +24,7 @@ mod forward;
 mod gateway;
 mod growing;
 mod judge;
+mod keep;
 mod limits;
 mod obtain;
 mod pass;

@@ -6,7 +6,7 @@
 use http::HeaderMap;
 use http::header;
 
-use super::{encode, fill};
+use super::{encode, keep};
 use crate::policy::Rule;
 use crate::rfc::{self, RequestFacts, ResponseFacts, Storability, StoredFacts, Vary, VaryKey};
 use crate::store::Entry;
@@ -53,7 +53,7 @@ impl Renewal<'_> {
         if let Some(age) = age {
             headers.insert(header::AGE, age);
         }
-        let terms = fill::terms_for(rule, path, &headers);
+        let terms = keep::terms_for(rule, path, &headers);
         let answer = ResponseFacts::read(stored.status, &headers, &terms.targets).dated(fetched.received.wall);
         let Storability::Store(ground) = rfc::storability(asked, &answer, &terms) else { return None };
         headers.remove(header::AGE);
