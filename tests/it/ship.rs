@@ -37,8 +37,7 @@ fn the_image_starts_with_flags_that_exist() {
     let dockerfile = read("Dockerfile");
     let help = include_str!("../../src/cli/mod.rs");
     let flags = dockerfile.lines().filter(|line| line.starts_with("CMD") || line.starts_with("HEALTHCHECK"));
-    let flags: Vec<&str> =
-        flags.flat_map(|line| line.split('"')).filter_map(|word| word.strip_prefix("--")).collect();
+    let flags: Vec<&str> = flags.flat_map(|line| line.split('"')).filter_map(|word| word.strip_prefix("--")).collect();
     assert!(flags.contains(&"config") && flags.contains(&"listen"), "{flags:?}");
     for flag in flags {
         assert!(help.contains(&format!("    {flag}: ")), "--{flag} is no flag of the command line");
