@@ -181,10 +181,12 @@ impl Default for Compress {
     }
 }
 
-/// `profile = "strict"`: nothing unkeyed reaches the backend.
+/// `profile = "strict"`: nothing unkeyed reaches the backend, or at least nothing of what it shapes is stored; and without
+/// a list of its own the route stores only statuses that speak of the resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strict {
-    /// Request fields that reach the backend besides those of the key.
+    /// Request fields that reach the backend besides those of the key. An answer to a request that carries one is stored
+    /// only if its Vary names the field.
     pub forward_headers: Vec<HeaderName>,
 }
 
