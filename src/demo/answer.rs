@@ -1,5 +1,5 @@
-//! What the sample backend's answers look like: versioned JSON, a strong `ETag` made from the bytes, a lifetime that suits
-//! the kind of data, the names of what the document was made from, and 304 for who has it already.
+//! What the sample backend's answers look like: versioned JSON, a strong `ETag` made from the bytes, a lifetime that
+//! suits the kind of data, the names of what the document was made from, and 304 for who has it already.
 
 use std::time::{Duration, SystemTime};
 

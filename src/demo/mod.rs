@@ -1,8 +1,8 @@
 //! The sample backend: the "wrapper API" of a CRM and a fleet of devices, with the habits of a real one.
 //!
 //! It takes 50 to 100 ms per answer, versions its JSON, validates, names what each document was made from (`Cache-Tag`,
-//! and the same as Cache-Groups of RFC 9875), and its writes change what its GETs return. It counts what it receives, so
-//! that a test can prove that a request never reached it:
+//! and the same as Cache-Groups of RFC 9875), and its writes change what its GETs return. It counts what it receives,
+//! so that a test can prove that a request never reached it:
 //!
 //! | Path | What |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | `POST /_outage?status=503` | every other path fails from now on |
 //! | `DELETE /_outage` | and works again |
 //!
-//! These four are neither counted nor slowed down. `GET /` lists the rest. Time comes from a [`Clock`] and tokio's timers,
-//! so the whole of it runs on paused time, as a tower service without a socket:
+//! These four are neither counted nor slowed down. `GET /` lists the rest. Time comes from a [`Clock`] and tokio's
+//! timers, so the whole of it runs on paused time, as a tower service without a socket:
 //!
 //! ```
 //! use forebay::clock::Clock;

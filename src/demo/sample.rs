@@ -1,4 +1,5 @@
-//! What the sample backend knows when it starts: 50 users, 6 roles, 12 operations, 200 devices and a small organisation.
+//! What the sample backend knows when it starts: 50 users, 6 roles, 12 operations, 200 devices and a small
+//! organisation.
 
 use std::collections::{BTreeMap, VecDeque};
 

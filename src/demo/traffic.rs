@@ -1,7 +1,7 @@
 //! What every request to the sample backend goes through: it is counted, and it takes its time.
 //!
-//! Half of the latency passes before the request looks at the data and half after. So there is a time in which an answer
-//! is on its way that a write has overtaken, as with a real backend: the case that a cache must get right.
+//! Half of the latency passes before the request looks at the data and half after. So there is a time in which an
+//! answer is on its way that a write has overtaken, as with a real backend: the case that a cache must get right.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -39,8 +39,8 @@ struct ExportQuery {
     mib: Option<u32>,
 }
 
-/// 20 MiB unless asked for another size. It says that it may be kept, and does not say how long it is: a cache finds out
-/// on the way.
+/// 20 MiB unless asked for another size. It says that it may be kept, and does not say how long it is: a cache finds
+/// out on the way.
 async fn export(query: Result<Query<ExportQuery>, QueryRejection>) -> Result<Response, Problem> {
     let mebibytes = query?.mib.unwrap_or(20);
     if mebibytes > MAX_EXPORT_MIB {

@@ -1,9 +1,9 @@
 //! The data of the sample backend and the one way to alter it.
 //!
-//! Every write gets the next version of the world and stamps the records it altered with it. A document's version is the
-//! highest stamp of the records it was made from, so it rises whenever the document may have changed, and a test that
-//! sees it fall has seen an older document. What a write touched is kept by name (`user:1`), which is also the tag of
-//! every document that was made from it.
+//! Every write gets the next version of the world and stamps the records it altered with it. A document's version is
+//! the highest stamp of the records it was made from, so it rises whenever the document may have changed, and a test
+//! that sees it fall has seen an older document. What a write touched is kept by name (`user:1`), which is also the tag
+//! of every document that was made from it.
 //!
 //! Everything is deterministic: the same records at every start.
 

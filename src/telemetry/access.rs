@@ -1,7 +1,7 @@
 //! The access log: one line per request.
 //!
-//! A record is one line of at most 8 KiB, and valid JSON, whatever the request held: see [`Line`] for how. Credentials are
-//! not among the fields, and the values of query parameters that carry them are blanked.
+//! A record is one line of at most 8 KiB, and valid JSON, whatever the request held: see [`Line`] for how. Credentials
+//! are not among the fields, and the values of query parameters that carry them are blanked.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -87,7 +87,8 @@ impl AccessLog {
         Self { inner: None }
     }
 
-    /// Whether a request with this outcome gets a line. Cheap, and to be asked once per request, before a record is made.
+    /// Whether a request with this outcome gets a line. Cheap, and to be asked once per request, before a record is
+    /// made.
     pub fn wants(&self, outcome: Outcome) -> bool {
         self.inner.as_ref().is_some_and(|inner| match inner.access {
             Access::Sample(_) => inner.access.wants(outcome, roll()),

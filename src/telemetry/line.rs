@@ -1,7 +1,7 @@
 //! Writing what is not trusted to be text.
 //!
-//! What is no UTF-8 is replaced; what could end a line, end a string or steer a terminal is escaped, in the way of JSON;
-//! and each piece has a budget, counted after escaping.
+//! What is no UTF-8 is replaced; what could end a line, end a string or steer a terminal is escaped, in the way of
+//! JSON; and each piece has a budget, counted after escaping.
 
 use std::borrow::Cow;
 use std::io::Write as _;

@@ -1,7 +1,7 @@
 //! Where log lines go: through a bounded channel to a thread of their own, which writes them.
 //!
-//! Whoever has a line hands it over and is gone. When the reader of the log is slow, the channel fills; when it is full,
-//! lines are dropped and counted. A pipe that nobody reads, or a full disk, stops the log and nothing else.
+//! Whoever has a line hands it over and is gone. When the reader of the log is slow, the channel fills; when it is
+//! full, lines are dropped and counted. A pipe that nobody reads, or a full disk, stops the log and nothing else.
 
 use std::fmt;
 use std::fs::OpenOptions;

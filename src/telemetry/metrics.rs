@@ -35,8 +35,8 @@ impl Line {
 const STRIPES: usize = 16;
 
 impl Metrics {
-    /// Everything at zero. Requests are counted by the index of their route in `routes`, fetches by that of their origin
-    /// in `origins`; the names become labels.
+    /// Everything at zero. Requests are counted by the index of their route in `routes`, fetches by that of their
+    /// origin in `origins`; the names become labels.
     pub fn new(routes: &[String], origins: &[String]) -> Self {
         let layout = Layout::new(routes, origins);
         let lines = layout.size.div_ceil(Line::NUMBERS);
@@ -66,8 +66,8 @@ impl Metrics {
         add(self.stripe(), self.layout.purge(grade), 1);
     }
 
-    /// Counts a request to a backend: how it ended, and how long the head of the answer (or the failure) took. An origin
-    /// that is not in the list is not counted.
+    /// Counts a request to a backend: how it ended, and how long the head of the answer (or the failure) took. An
+    /// origin that is not in the list is not counted.
     pub fn fetched(&self, origin: usize, result: FetchResult, duration: Duration) {
         if origin < self.layout.origins.len() {
             let stripe = self.stripe();

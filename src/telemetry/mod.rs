@@ -1,9 +1,9 @@
-//! What the gateway says about itself: numbers ([`catalogue`], [`Metrics`]), a line per request ([`AccessLog`]), and the
-//! log of the program ([`init`]).
+//! What the gateway says about itself: numbers ([`catalogue`], [`Metrics`]), a line per request ([`AccessLog`]), and
+//! the log of the program ([`init`]).
 //!
-//! Two rules. Saying something never holds up a request: counters are written without a lock, and a log that is not read
-//! fast enough loses lines and counts them. And nothing that a client sends decides how much is said: the number of
-//! series is fixed by the config, and a line is one line of at most 8 KiB whatever the request held.
+//! Two rules. Saying something never holds up a request: counters are written without a lock, and a log that is not
+//! read fast enough loses lines and counts them. And nothing that a client sends decides how much is said: the number
+//! of series is fixed by the config, and a line is one line of at most 8 KiB whatever the request held.
 
 mod access;
 pub mod catalogue;
