@@ -59,6 +59,16 @@ enum Host {
     Folded(String),
 }
 
+impl Host {
+    fn text(&self) -> &str {
+        match self {
+            // Checked when it was made.
+            Host::AsSent(value) => value.to_str().unwrap_or_default(),
+            Host::Folded(text) => text,
+        }
+    }
+}
+
 impl Asked {
     /// The target, as route, key and backend all see it.
     pub fn target(&self) -> Target<'_> {
@@ -67,11 +77,7 @@ impl Asked {
 
     /// The authority in its normal form: lower case, no default port, no trailing dot.
     pub fn host(&self) -> &str {
-        match &self.host {
-            // Checked when it was let in.
-            Host::AsSent(value) => value.to_str().unwrap_or_default(),
-            Host::Folded(text) => text,
-        }
+        self.host.text()
     }
 
     /// The path as received; never decoded.
@@ -236,33 +242,21 @@ fn host_of(uri: &Uri, headers: &HeaderMap, version: Version, secure: bool, trust
     if hosts.next().is_some() {
         return Err(Reason::BadHost);
     }
-    if let Some(host) = host {
-        fold_host(host.as_bytes(), secure)?;
-    }
+    let host = host.map(|host| as_host(host, secure)).transpose()?;
     if trusted && let Some(forwarded) = headers.get(&X_FORWARDED_HOST) {
         return as_host(forwarded, secure);
     }
-    match (uri.authority(), host) {
-        (Some(authority), host) => {
-            // HTTP/2 may carry both; they must not differ (RFC 9113 §8.3.1). In HTTP/1.1 the target wins, but Host
-            // must be there all the same (RFC 9112 §3.2).
-            let folded =
-                fold_host(authority.as_str().as_bytes(), secure)?.unwrap_or_else(|| authority.as_str().to_owned());
-            if version >= Version::HTTP_2
-                && let Some(host) = host
-                && fold_host(host.as_bytes(), secure)?.as_deref().map_or(host.as_bytes(), str::as_bytes)
-                    != folded.as_bytes()
-            {
-                return Err(Reason::BadHost);
-            }
-            if version < Version::HTTP_2 && host.is_none() {
-                return Err(Reason::BadHost);
-            }
-            Ok(Host::Folded(folded))
-        }
-        (None, Some(host)) => as_host(host, secure),
-        (None, None) => Err(Reason::BadHost),
-    }
+    let Some(authority) = uri.authority().map(http::uri::Authority::as_str) else {
+        return host.ok_or(Reason::BadHost);
+    };
+    let folded = fold_host(authority.as_bytes(), secure)?.unwrap_or_else(|| authority.to_owned());
+    // HTTP/2 may carry both; they must not differ (RFC 9113 §8.3.1). In HTTP/1.1 the target wins, but Host must be there
+    // all the same (RFC 9112 §3.2).
+    let agrees = match host {
+        Some(host) => version < Version::HTTP_2 || host.text() == folded,
+        None => version >= Version::HTTP_2,
+    };
+    if agrees { Ok(Host::Folded(folded)) } else { Err(Reason::BadHost) }
 }
 
 fn as_host(value: &HeaderValue, secure: bool) -> Result<Host, Reason> {
