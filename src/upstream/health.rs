@@ -16,6 +16,7 @@ use super::error::{FetchError, FetchErrorKind};
 use super::interim::Interims;
 use super::origin::Origin;
 use super::outgoing::empty_body;
+use super::pool::Need;
 use super::settings::HealthSettings;
 use super::transport::NoAnswer;
 
@@ -74,7 +75,8 @@ async fn ask(
     request: Request<OutBody>,
 ) -> Result<StatusCode, FetchError> {
     // A new connection each time, so that "does not accept any more" is noticed.
-    let channel = origin.transport.connect(index, &known.endpoint, true).await?;
+    let need = Need { fresh: true, content: false };
+    let channel = origin.transport.connect(index, &known.endpoint, need).await?;
     match channel.send(request, Interims::new(None)).await {
         Ok(answer) => Ok(answer.response.status()),
         Err(NoAnswer::Unsent(error, _) | NoAnswer::Unanswered(error) | NoAnswer::Failed(error)) => Err(error),

@@ -18,7 +18,7 @@ use super::health;
 use super::interim::{InterimSink, Interims, MAX_INTERIM};
 use super::limit::{Limit, Permit};
 use super::outgoing::{self, Copy, Upload};
-use super::pool::Lease;
+use super::pool::{Lease, Need};
 use super::settings::{Endpoint, OriginSettings};
 use super::transport::{Answer, NoAnswer, Transport};
 use crate::breaker::{BreakerState, Outcome};
@@ -222,7 +222,8 @@ impl Origin {
         let Some(request) = trial.request.take() else {
             return Err(Miss::Final(FetchError::new(FetchErrorKind::BadRequest, "the request is used up")));
         };
-        let channel = match self.transport.connect(index, &known.endpoint, trial.fresh).await {
+        let need = Need { fresh: trial.fresh, content: !request.body().is_end_stream() };
+        let channel = match self.transport.connect(index, &known.endpoint, need).await {
             Ok(channel) => channel,
             Err(error) => return Err(Miss::NeverSent(error, Some(Box::new(request)))),
         };

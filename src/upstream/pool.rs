@@ -60,11 +60,23 @@ struct Idle {
     until: Duration,
 }
 
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Not one that is kept: it may have died.
+    pub(super) fresh: bool,
+    /// The request has content. A backend that answers without reading it may take it for the next request, so a
+    /// connection that has carried content carries only such requests from then on: what comes back on it is never kept.
+    pub(super) content: bool,
+}
+
 /// An HTTP/1.1 connection in use by one exchange.
 pub(super) struct Lease {
     pub(super) sender: http1::SendRequest<OutBody>,
     /// Has it carried an answer before?
     pub(super) reused: bool,
+    /// Has it carried a request with content?
+    content: bool,
     reads: Arc<AtomicU64>,
     /// Weak, because the pool owns its idle leases.
     pool: Weak<Pool>,
@@ -83,6 +95,16 @@ pub(super) struct Shared {
 pub(super) enum Connection {
     Http1(Lease),
     Http2(Shared),
+}
+
+impl Connection {
+    /// HTTP/2 frames its streams, so only HTTP/1.1 remembers.
+    fn used_for(self, content: bool) -> Self {
+        match self {
+            Connection::Http1(lease) => Connection::Http1(Lease { content: lease.content || content, ..lease }),
+            shared @ Connection::Http2(_) => shared,
+        }
+    }
 }
 
 impl Pool {
@@ -111,20 +133,22 @@ impl Pool {
         &self.endpoint
     }
 
-    /// A connection: a kept one unless `fresh` is asked for, else a new one.
+    /// A connection that will do: a kept one if there is one, else a new one.
     ///
     /// # Errors
     /// [`FetchErrorKind::Connect`] or [`FetchErrorKind::ConnectTimeout`].
-    pub(super) async fn acquire(self: &Arc<Self>, fresh: bool) -> Result<Connection, FetchError> {
+    pub(super) async fn acquire(self: &Arc<Self>, need: Need) -> Result<Connection, FetchError> {
         if let Some(shared) = self.shared() {
             return Ok(Connection::Http2(shared));
         }
-        if !fresh && let Some(lease) = self.take_idle() {
+        if !need.fresh
+            && let Some(lease) = self.take_idle(need.content)
+        {
             return Ok(Connection::Http1(lease));
         }
         let patience = self.rules.connect_timeout;
         match tokio::time::timeout(patience, self.connect()).await {
-            Ok(connected) => connected,
+            Ok(connected) => connected.map(|connection| connection.used_for(need.content)),
             Err(_elapsed) => {
                 let detail = format!("{}: no connection in {patience:?}", self.endpoint.url());
                 Err(FetchError::new(FetchErrorKind::ConnectTimeout, detail))
@@ -177,6 +201,7 @@ impl Pool {
         let mut lease = Lease {
             sender,
             reused: false,
+            content: false,
             reads: connected.reads,
             pool: Arc::downgrade(self),
             _task: AbortOnDropHandle::new(task),
@@ -218,10 +243,11 @@ impl Pool {
     }
 
     /// The idle connection used last, as the least likely to have been closed meanwhile.
-    fn take_idle(&self) -> Option<Lease> {
+    fn take_idle(&self, content: bool) -> Option<Lease> {
         let now = self.clock.now().mono;
         let mut idle = lock(&self.idle);
-        while let Some(kept) = idle.pop() {
+        while let Some(place) = idle.iter().rposition(|kept| kept.lease.content == content) {
+            let kept = idle.remove(place);
             if kept.until > now && kept.lease.sender.is_ready() {
                 return Some(kept.lease);
             }

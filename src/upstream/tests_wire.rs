@@ -141,6 +141,10 @@ fn get() -> Request<OutBody> {
     Request::builder().uri("/p").header("host", "client.example").body(empty_body()).unwrap()
 }
 
+fn post(content: &'static str) -> Request<OutBody> {
+    Request::builder().method("POST").uri("/p").header("host", "client.example").body(full(content)).unwrap()
+}
+
 fn full(text: &'static str) -> OutBody {
     Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync()
 }
@@ -161,8 +165,13 @@ async fn told(origin: &Origin, request: Request<OutBody>) -> String {
 
 /// Lets other tasks run until the connection lies idle in the pool.
 async fn pooled(origin: &Origin) {
+    pooled_all(origin, 1).await;
+}
+
+/// The same for so many of them.
+async fn pooled_all(origin: &Origin, count: usize) {
     let idle = async {
-        while origin.state().endpoints[0].idle == 0 {
+        while origin.state().endpoints[0].idle < count {
             tokio::task::yield_now().await;
         }
     };
@@ -253,7 +262,7 @@ async fn the_request_goes_out_as_it_is_but_for_its_framing() {
     told(&origin, request("GET", "http://ignored/a/%2e%2e/b//%C3?x=%zz&&y", empty_body())).await;
     pooled(&origin).await;
     told(&origin, request("POST", "/q", full("abc"))).await;
-    pooled(&origin).await;
+    pooled_all(&origin, 2).await;
     let unknown = Unsized(full("abc")).boxed_unsync();
     told(&origin, request("GET", "/r", unknown)).await;
     assert_eq!(
@@ -264,7 +273,7 @@ async fn the_request_goes_out_as_it_is_but_for_its_framing() {
             "GET /r HTTP/1.1\r\nhost: c.example\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         ]
     );
-    assert_eq!(backend.connections(), 1);
+    assert_eq!(backend.connections(), 2, "one for requests without content, one for those with");
 }
 
 /// A body that does not tell its length.
@@ -347,10 +356,9 @@ async fn an_idle_connection_that_dies_under_a_request_is_replaced_without_a_word
     // The same with a POST: the backend may have acted upon it.
     let backend = Backend::start(vec![dies.clone(), reply("second").to_vec()]).await;
     let origin = backend.origin();
-    assert_eq!(told(&origin, get()).await, "200 ContentLength first");
+    assert_eq!(told(&origin, post("abc")).await, "200 ContentLength first");
     pooled(&origin).await;
-    let post = Request::builder().method("POST").uri("/p").header("host", "h").body(full("abc")).unwrap();
-    assert_eq!(told(&origin, post).await, "closed");
+    assert_eq!(told(&origin, post("abc")).await, "closed");
     assert_eq!((backend.connections(), backend.heard().len()), (1, 2));
 
     // The same, with a byte of an answer.
@@ -444,6 +452,24 @@ async fn a_body_dropped_half_read_closes_its_connection() {
     drop(body);
     tokio::time::timeout(Duration::from_secs(5), ended.notified()).await.expect("the connection was closed");
     assert_eq!(told(&origin, get()).await, "200 ContentLength own");
+}
+
+#[tokio::test]
+async fn sm_26_a_connection_that_has_carried_content_carries_nothing_that_is_kept() {
+    let talks: Vec<Do> = reply("a").into_iter().chain(reply("b")).collect();
+    let backend = Backend::start(vec![talks]).await;
+    let origin = backend.origin();
+    // A backend that takes content for a request of its own would answer the next one with it.
+    assert_eq!(told(&origin, post("GET /evil")).await, "200 ContentLength a");
+    pooled(&origin).await;
+    assert_eq!(told(&origin, get()).await, "200 ContentLength a");
+    assert_eq!(backend.connections(), 2, "the GET has a connection of its own");
+    pooled_all(&origin, 2).await;
+    // Requests with content go on using the first one.
+    assert_eq!(told(&origin, post("more")).await, "200 ContentLength b");
+    pooled_all(&origin, 1).await;
+    assert_eq!(told(&origin, get()).await, "200 ContentLength b");
+    assert_eq!(backend.connections(), 2);
 }
 
 #[tokio::test]

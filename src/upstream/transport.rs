@@ -20,7 +20,7 @@ use super::connect::Connector;
 use super::error::{BoxError, FetchError, FetchErrorKind, find_cause, whole_story};
 use super::interim::Interims;
 use super::outgoing;
-use super::pool::{Connection, Lease, Pool, Shared};
+use super::pool::{Connection, Lease, Need, Pool, Shared};
 use super::settings::{Endpoint, OriginSettings};
 use crate::clock::Clock;
 
@@ -95,14 +95,14 @@ impl Transport {
     }
 
     /// Something to send one request on.
-    pub(super) async fn connect(&self, index: usize, endpoint: &Endpoint, fresh: bool) -> Result<Channel, FetchError> {
+    pub(super) async fn connect(&self, index: usize, endpoint: &Endpoint, need: Need) -> Result<Channel, FetchError> {
         match self {
             Transport::Service(service) => Ok(Channel::Service(service.clone(), endpoint.clone())),
             Transport::Hyper(hyper) => {
                 let pool = hyper.pools.get(index).ok_or_else(|| {
                     FetchError::new(FetchErrorKind::NoEndpoint, "the transport was made for other endpoints")
                 })?;
-                Ok(match pool.acquire(fresh).await? {
+                Ok(match pool.acquire(need).await? {
                     Connection::Http1(lease) => Channel::Http1(lease, pool.endpoint().clone()),
                     Connection::Http2(shared) => Channel::Http2(shared, pool.endpoint().clone()),
                 })
