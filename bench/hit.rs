@@ -85,7 +85,7 @@ fn request() -> Result<Request<Empty<Bytes>>, http::Error> {
 /// Asks, reads the answer to its end, and returns its Cache-Status.
 async fn ask(gateway: &Gateway, request: Request<Empty<Bytes>>) -> Result<String, Error> {
     let client = Client { address: SocketAddr::from(([192, 0, 2, 1], 40_000)), secure: false };
-    let (parts, body) = gateway.handle(client, None, request).await.into_parts();
+    let (parts, body) = gateway.handle(client, &|| None, request).await.into_parts();
     let read = body.collect().await?.to_bytes();
     if read.len() != answer::SIZE {
         return Err(format!("{} bytes of body", read.len()).into());

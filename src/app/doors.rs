@@ -30,13 +30,15 @@ impl Serve for DataDoor {
 
     async fn serve(&self, peer: &Arc<Peer>, request: Request<RequestBody>) -> Response<Body> {
         let client = Client { address: peer.address, secure: peer.secure };
-        let interim = peer.interim.clone().map(|writer| -> InterimSink {
-            Arc::new(move |status: StatusCode, fields: &HeaderMap| {
+        let interim = || {
+            let writer = peer.interim.clone()?;
+            let sink: InterimSink = Arc::new(move |status: StatusCode, fields: &HeaderMap| {
                 writer.send(status, fields);
-            })
-        });
+            });
+            Some(sink)
+        };
         let request = request.map(|body| body.map_err(stalled));
-        self.0.handle(client, interim, request).await
+        self.0.handle(client, &interim, request).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{CheckArgs, DemoArgs, ExplainArgs, Failure, RunArgs, block_on, say};
 use crate::app::{App, Stop};
 use crate::clock::Clock;
-use crate::config::{self, Config, Override};
+use crate::config::{self, Config};
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
 use crate::telemetry;
@@ -30,7 +30,7 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
             .map_err(|error| Failure { message: error.to_string(), code: 2 });
     }
     let mut overrides = args.run.overrides();
-    overrides.origin.get_or_insert_with(|| Override { value: String::from("demo"), source: "demo" });
+    overrides.origin_unless_given("demo");
     let config = match &args.run.config {
         Some(file) => config::load(file, &overrides),
         None => config::parse("", "the demo's configuration", &overrides),

@@ -210,11 +210,6 @@ impl Rule {
         &self.recipe.headers
     }
 
-    /// The cookies that are part of the key.
-    pub fn key_cookies(&self) -> impl Iterator<Item = &str> {
-        self.recipe.cookies.iter().map(|name| &**name)
-    }
-
     /// What the path captured, by name, for `explain`.
     pub fn captured<'r, 't: 'r>(
         &'r self,

@@ -139,7 +139,7 @@ impl Gateway {
             routed: &routed,
             forwarded: &forwarded,
             arrival: self.store().ledger().born(),
-            interim: None,
+            interim: &|| None,
         };
         if let Some(reason) = super::bypass(&journey) {
             return said.verdict("pass", Some(reason));

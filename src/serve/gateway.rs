@@ -197,6 +197,6 @@ where
         let nobody = Client { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), secure: false };
         let client = request.extensions().get::<Client>().copied().unwrap_or(nobody);
         let gateway = self.clone();
-        Box::pin(async move { Ok(gateway.handle(client, None, request).await) })
+        Box::pin(async move { Ok(gateway.handle(client, &|| None, request).await) })
     }
 }

@@ -50,6 +50,9 @@ use crate::rfc::{CacheStatus, Moment, Reason};
 use crate::store::{Born, Entry, Found};
 use crate::upstream::InterimSink;
 
+/// Makes the way for interim answers to a client. Asked for when the request goes to the backend: a hit needs none.
+pub type InterimMaker<'a> = &'a (dyn Fn() -> Option<InterimSink> + Send + Sync);
+
 /// A request on its way: what is known of it after the first two steps.
 struct Journey<'a> {
     asked: &'a Asked,
@@ -59,12 +62,12 @@ struct Journey<'a> {
     forwarded: &'a str,
     /// The ledger's number when the request arrived: an answer older than that must not have been changed since.
     arrival: Born,
-    interim: Option<InterimSink>,
+    interim: InterimMaker<'a>,
 }
 
 impl Gateway {
     /// Answers a request. Never fails: what goes wrong is an answer too.
-    pub async fn handle<B>(&self, client: Client, interim: Option<InterimSink>, request: Request<B>) -> Response<Body>
+    pub async fn handle<B>(&self, client: Client, interim: InterimMaker<'_>, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,

@@ -15,7 +15,7 @@ use super::shape::{self, Occasion};
 use super::{Gateway, Journey, encode};
 use crate::policy::{CacheKey, KeyBuf, tags};
 use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
-use crate::store::{Born, Entry, Standing};
+use crate::store::{Born, Entry};
 use crate::upstream::FetchError;
 
 /// How often a request looks for another flight before it fetches for itself: once for a variant it did not know of, once
@@ -214,18 +214,11 @@ impl Gateway {
             if !head.vary.matches(&journey.asked.headers) {
                 return Gets::Again(None);
             }
-            if !self.still_holds(head, journey.arrival) {
+            if !self.store().ledger().admits_tagged(head.born, journey.arrival, &head.marks) {
                 return Gets::Again(Some(journey.arrival));
             }
         }
         self.use_stage(journey, trail, fetch, stage, None, true)
-    }
-
-    /// Whether an answer is good enough for a request that arrived at `arrival`: born no earlier, or named by nothing since.
-    fn still_holds(&self, head: &Entry, arrival: Born) -> bool {
-        let ledger = self.store().ledger();
-        let born_since = head.born.epoch == arrival.epoch && head.born.number >= arrival.number;
-        born_since || ledger.standing_of(head.born, &head.marks) == Standing::Valid
     }
 
     fn use_stage(
@@ -353,7 +346,7 @@ impl Gateway {
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
             born: journey.arrival,
-            interim: journey.interim.clone(),
+            interim: (journey.interim)(),
             uncacheable_for: UNCACHEABLE_FOR,
         })
     }

@@ -161,7 +161,7 @@ impl Gateway {
             .map_err(|reason| FetchError::new(FetchErrorKind::BadRequest, reason.sentence()))?;
         let replayable = body.is_end_stream() && asked.method.is_idempotent();
         let request = outbound.with_body(body, self.settings().max_request_body, fault);
-        let interim = interim.clone();
+        let interim = interim();
         Ok(async move { origin.fetch(request, replayable, interim).await })
     }
 

@@ -215,7 +215,7 @@ async fn kp_12_tenants_and_schemes_share_nothing() {
     let ask = async |host: &str, secure: bool| {
         let request = http::Request::get("/p").header("host", host).body(Full::new(Bytes::new())).unwrap();
         let client = Client { address: SocketAddr::from(([192, 0, 2, 1], 40_000)), secure };
-        let response = t.gateway.handle(client, None, request).await;
+        let response = t.gateway.handle(client, &|| None, request).await;
         let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
         (status.contains("hit"), String::from_utf8_lossy(&response.collect().await.unwrap().to_bytes()).into_owned())
     };

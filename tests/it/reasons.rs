@@ -44,7 +44,7 @@ async fn a_client_that_stalls_in_its_own_body_is_told_so() {
     let body = StreamBody::new(crate::talk::tokio_stream(pieces));
     let request = Request::builder().method("POST").uri("/p").header("host", "example.com").body(body).unwrap();
     let client = Client { address: ([192, 0, 2, 1], 4_000).into(), secure: false };
-    let answer = t.gateway.handle(client, None, request).await;
+    let answer = t.gateway.handle(client, &|| None, request).await;
     assert_eq!(answer.status(), 408);
     assert_eq!(answer.headers()["cache-status"], "forebay; detail=request-stalled");
 }

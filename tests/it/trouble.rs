@@ -346,7 +346,7 @@ async fn a_body_of_unknown_length_is_refused_where_it_passes_the_limit() {
         drop(sender);
         let request = http::Request::post("/p").header("host", "example.com").body(StreamBody::new(Chunks(body)));
         let client = forebay::serve::admit::Client { address: ([192, 0, 2, 1], 1).into(), secure: false };
-        let response = t.gateway.handle(client, None, request.unwrap()).await;
+        let response = t.gateway.handle(client, &|| None, request.unwrap()).await;
         assert_eq!(response.status(), status, "{pieces:?}");
     }
     // The client's fault is not held against the backend, and what it sent in part was never seen as a whole.

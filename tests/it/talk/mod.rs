@@ -240,7 +240,8 @@ impl Asking {
     /// Makes the request and returns the answer's head with its body unread.
     pub async fn begin(self) -> http::Response<forebay::serve::body::Body> {
         let client = Client { address: SocketAddr::from((self.from, 40_000)), secure: false };
-        self.gateway.handle(client, self.interim, self.request.map(Full::new)).await
+        let interim = self.interim;
+        self.gateway.handle(client, &move || interim.clone(), self.request.map(Full::new)).await
     }
 }
 
