@@ -124,7 +124,10 @@ impl App {
         let demo = entries.iter().any(|entry| matches!(entry.kind, OriginKind::Demo));
         let redacted = policy.sensitive_query.clone();
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;
-        let ledger = Arc::new(Ledger::new(fleet.epoch(), memory.ledger()));
+        let ledger = Arc::new(match fleet.in_sight() {
+            Some(place) => Ledger::new(place.epoch, memory.ledger()),
+            None => Ledger::adrift(memory.ledger()),
+        });
         let store = Arc::new(Store::new(memory, Arc::clone(&ledger)));
         let routes: Vec<String> = policy.rules().iter().map(|rule| rule.name.to_string()).collect();
         let names: Vec<String> = origins.iter().map(|origin: &Arc<Origin>| origin.name().to_owned()).collect();
@@ -260,9 +263,14 @@ fn background(gateway: &Gateway, ended: &CancellationToken) {
     for origin in gateway.origins() {
         tokio::spawn(Arc::clone(origin).watch(ended.clone().cancelled_owned()));
     }
-    let bus = Arc::clone(gateway.bus());
-    let end = ended.clone();
-    tokio::spawn(async move { bus.follow(end.cancelled_owned()).await });
+    for follows in [true, false] {
+        let (bus, clock, end) = (Arc::clone(gateway.bus()), gateway.clock().clone(), ended.clone().cancelled_owned());
+        if follows {
+            tokio::spawn(async move { bus.follow(&clock, end).await });
+        } else if bus.fleet().in_sight().is_none() {
+            tokio::spawn(async move { bus.keep_in_sight(&clock, end).await });
+        }
+    }
     let (gateway, end) = (gateway.clone(), ended.clone());
     tokio::spawn(async move {
         let mut sweep = tokio::time::interval(SWEEP);

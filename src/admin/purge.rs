@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Admin;
-use crate::changes::{Change, Purge, Selector, Source};
+use crate::changes::{BusError, Change, Everywhere, Published, Purge, Receipt, Selector, Source};
+use crate::fleet::FleetError;
 use crate::policy::{Policy, Target};
+use crate::serve::Gateway;
 use crate::serve::admit::fold_host;
 
 /// What is to be purged: exactly one of the four.
@@ -37,13 +39,35 @@ pub struct PurgeOrder {
     pub wait: Option<String>,
 }
 
-/// The answer: the purge is effective on this node.
-#[derive(Debug, Deserialize, Serialize)]
+/// The answer. The purge is effective on this node in any case; with status 200 it is in the log, and with `wait: "fleet"`
+/// it is effective on all nodes. With 202 the rest is still to come, and the answer says what.
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct PurgeReceipt {
-    /// The change's number in the ledger.
-    pub seq: u64,
+    /// The change's number in the ledger; absent while it is queued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
     /// The life of the ledger in which it was given.
-    pub epoch: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
+    /// Why it is not in the log yet. It is appended when the log is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<String>,
+    /// Nodes that have not applied it. One that is cut off asks the backend once its lease has run out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub laggards: Vec<String>,
+    /// Why it is not known which nodes have applied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
+}
+
+impl PurgeReceipt {
+    fn logged(receipt: Receipt) -> Self {
+        Self { seq: Some(receipt.number), epoch: Some(receipt.epoch.to_string()), ..Self::default() }
+    }
+
+    fn queued(error: &FleetError) -> Self {
+        Self { queued: Some(error.to_string()), ..Self::default() }
+    }
 }
 
 pub(super) async fn purge(State(admin): State<Admin>, order: Result<Json<PurgeOrder>, JsonRejection>) -> Response {
@@ -56,10 +80,39 @@ pub(super) async fn purge(State(admin): State<Admin>, order: Result<Json<PurgeOr
         Ok(changes) => changes,
         Err(problem) => return refuse(StatusCode::BAD_REQUEST, &problem),
     };
-    match gateway.bus().publish(&changes, gateway.clock().now()).await {
-        Ok(receipt) => Json(PurgeReceipt { seq: receipt.number, epoch: receipt.epoch.to_string() }).into_response(),
-        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    let published = if order.wait.as_deref() == Some("fleet") {
+        everywhere(gateway, &changes).await
+    } else {
+        here(gateway, &changes).await
+    };
+    match published {
+        Ok((status, receipt)) => (status, Json(receipt)).into_response(),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     }
+}
+
+async fn here(gateway: &Gateway, changes: &[Change]) -> Result<(StatusCode, PurgeReceipt), BusError> {
+    Ok(match gateway.bus().publish(changes, gateway.clock().now()).await? {
+        Published::Logged(receipt) => (StatusCode::OK, PurgeReceipt::logged(receipt)),
+        Published::Queued(error) => (StatusCode::ACCEPTED, PurgeReceipt::queued(&error)),
+    })
+}
+
+async fn everywhere(gateway: &Gateway, changes: &[Change]) -> Result<(StatusCode, PurgeReceipt), BusError> {
+    let bus = gateway.bus();
+    // A lease runs out within Δ, and the margin is a tenth of that; the rest is for a log that has just begun anew.
+    let patience = bus.settings().delta * 3;
+    Ok(match bus.publish_everywhere(changes, gateway.clock(), patience).await? {
+        Everywhere::Applied(receipt) => (StatusCode::OK, PurgeReceipt::logged(receipt)),
+        Everywhere::Lagging(receipt, laggards) => {
+            (StatusCode::ACCEPTED, PurgeReceipt { laggards, ..PurgeReceipt::logged(receipt) })
+        }
+        Everywhere::Unconfirmed(receipt, error) => {
+            let unconfirmed = Some(error.to_string());
+            (StatusCode::ACCEPTED, PurgeReceipt { unconfirmed, ..PurgeReceipt::logged(receipt) })
+        }
+        Everywhere::Queued(error) => (StatusCode::ACCEPTED, PurgeReceipt::queued(&error)),
+    })
 }
 
 fn refuse(status: StatusCode, problem: &str) -> Response {

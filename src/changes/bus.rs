@@ -9,28 +9,66 @@
 //! its turn. So when [`Bus::publish`] returns, the change holds on this node: no entry, no fetch under way, and nobody
 //! who waits for one can bring back what it names. How much is stored does not matter; a purge of everything costs what
 //! a purge of one URL does.
+//!
+//! The log may be out of reach. Then the change is applied here, queued, and appended when the log is back; the caller
+//! learns that it is not in the log ([`Published::Queued`]). What keeps a node in sight of the log is in `sight`, what
+//! tells that all nodes have applied a change in `everywhere`.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Notify};
 
 use super::Change;
+use super::queue::{Queue, Recent};
 use crate::clock::Moment;
-use crate::fleet::{Epoch, Fleet, Trimmed};
-use crate::store::{Applied, Grade, Ledger, Record};
+use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Timebase};
+use crate::store::{Applied, EVERYTHING, Grade, Ledger, Record};
 use crate::telemetry::{Metrics, PurgeGrade};
+
+/// How a node follows the log of its fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusSettings {
+    /// What this node is called among the others; unlike any other's.
+    pub node: String,
+    /// Δ: for how long a node goes on by what it knows without having heard of the log. 100 ms to 1 min, default 2 s.
+    pub delta: Duration,
+}
+
+impl Default for BusSettings {
+    fn default() -> Self {
+        Self { node: String::from("forebay"), delta: Duration::from_secs(2) }
+    }
+}
 
 /// Appends changes to the fleet's log, and applies the log to this node's ledger.
 #[derive(Debug)]
 pub struct Bus {
-    metrics: Option<Arc<Metrics>>,
-    fleet: Fleet,
-    ledger: Arc<Ledger>,
+    pub(super) settings: BusSettings,
+    pub(super) metrics: Option<Arc<Metrics>>,
+    pub(super) fleet: Fleet,
+    pub(super) ledger: Arc<Ledger>,
     /// Whoever holds it applies; so every record is applied and noted once, in order.
-    turn: Turn<()>,
+    pub(super) turn: Turn<()>,
+    /// Changes that hold here and are not in the log.
+    pub(super) queue: Queue,
+    /// Changes of the last moments: what the log may have lost when its epoch ends.
+    pub(super) recent: Mutex<Recent>,
+    /// A record did not follow: this node has to begin anew at its next heartbeat.
+    pub(super) broken: AtomicBool,
+    /// This node is the one that appends what the backend announces.
+    pub(super) scribe: AtomicBool,
+    /// A heartbeat has been answered.
+    pub(super) heard: AtomicBool,
+    /// The last heartbeat was answered, and all that followed from it went well.
+    pub(super) well: AtomicBool,
+    /// How the fleet's clock relates to this node's.
+    pub(super) timebase: Timebase,
+    /// A heartbeat is wanted now.
+    pub(super) hurry: Notify,
     trail: Mutex<VecDeque<AuditLine>>,
     lost: AtomicU64,
 }
@@ -51,6 +89,16 @@ impl fmt::Display for Receipt {
     }
 }
 
+/// What became of changes that were announced. Either way they hold on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "what is only queued must not be reported as done"]
+pub enum Published {
+    /// They are in the log; the other nodes follow.
+    Logged(Receipt),
+    /// The log cannot be reached. They are appended, in their order and as purges, when it is back.
+    Queued(FleetError),
+}
+
 /// Why changes were not published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusError {
@@ -68,11 +116,6 @@ pub enum BusError {
         /// How many are taken.
         limit: usize,
     },
-    /// The record was appended, but the log ended before it when it was read back. It will hold once it is followed.
-    NotApplied {
-        /// The record's number.
-        number: u64,
-    },
 }
 
 impl fmt::Display for BusError {
@@ -80,7 +123,6 @@ impl fmt::Display for BusError {
         match self {
             BusError::Selector { index, problem } => write!(out, "change {index}: {problem}"),
             BusError::TooMany { given, limit } => write!(out, "{given} changes at once; the limit is {limit}"),
-            BusError::NotApplied { number } => write!(out, "change {number} is in the log and not applied here yet"),
         }
     }
 }
@@ -109,7 +151,29 @@ pub struct AuditLine {
 impl Bus {
     /// A bus that appends to `fleet` and applies to `ledger`, which follows that same log.
     pub fn new(fleet: Fleet, ledger: Arc<Ledger>) -> Self {
-        Self { metrics: None, fleet, ledger, turn: Turn::new(()), trail: Mutex::default(), lost: AtomicU64::new(0) }
+        Self {
+            settings: BusSettings::default(),
+            metrics: None,
+            fleet,
+            ledger,
+            turn: Turn::new(()),
+            queue: Queue::default(),
+            recent: Mutex::default(),
+            broken: AtomicBool::new(false),
+            scribe: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
+            well: AtomicBool::new(true),
+            timebase: Timebase::default(),
+            hurry: Notify::new(),
+            trail: Mutex::default(),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    /// The same, on these terms.
+    #[must_use]
+    pub fn on(self, settings: BusSettings) -> Self {
+        Self { settings, ..self }
     }
 
     /// The same, counted by `metrics`.
@@ -118,32 +182,108 @@ impl Bus {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// Announces `changes`. When this returns a receipt, they hold on this node; the other nodes follow. If the caller
-    /// gives up waiting, what was appended holds as soon as [`Bus::follow`] comes to it.
+    /// How it follows.
+    pub fn settings(&self) -> &BusSettings {
+        &self.settings
+    }
+
+    /// How the fleet's clock relates to this node's.
+    pub fn timebase(&self) -> &Timebase {
+        &self.timebase
+    }
+
+    /// Whether this node appends what the backend announces.
+    pub fn is_scribe(&self) -> bool {
+        self.scribe.load(Ordering::Acquire)
+    }
+
+    /// Changes that hold here and are not in the log yet.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What the fleet shares.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Announces `changes`. When this returns, they hold on this node; the other nodes follow, unless the changes are only
+    /// queued. If the caller gives up waiting, what was appended holds as soon as [`Bus::follow`] comes to it.
     ///
     /// # Errors
     /// See [`BusError`]: the selectors and the number of changes are checked before anything is appended.
-    pub async fn publish(&self, changes: &[Change], now: Moment) -> Result<Receipt, BusError> {
+    pub async fn publish(&self, changes: &[Change], now: Moment) -> Result<Published, BusError> {
         check(changes)?;
-        let mut receipt = Receipt { epoch: self.ledger.epoch(), number: self.ledger.applied() };
-        for record in records(changes, now) {
-            let appended = self.fleet.append(record.encode()).await;
-            receipt = Receipt { epoch: appended.epoch, number: appended.number };
+        Ok(self.announce(records(changes, now), now).await)
+    }
+
+    /// Announces `records`, and sees to it that they hold here.
+    pub(super) async fn announce(&self, records: impl Iterator<Item = Record>, now: Moment) -> Published {
+        let place = self.ledger.place();
+        let mut receipt = Receipt { epoch: place.epoch, number: place.number };
+        let mut kept_back: Option<FleetError> = None;
+        let mut said = Vec::new();
+        for record in records {
+            // What is queued goes first: changes are appended in the order in which they were announced.
+            if kept_back.is_none() && self.queue.is_empty() {
+                match self.append(&record, now).await {
+                    Ok(logged) => {
+                        receipt = logged;
+                        said.push(record);
+                        continue;
+                    }
+                    Err(error) => kept_back = Some(error),
+                }
+            }
+            self.hold_back(record);
         }
-        self.catch_up().await;
-        if self.ledger.applied() < receipt.number {
-            return Err(BusError::NotApplied { number: receipt.number });
+        let caught_up = self.catch_up(now).await;
+        if kept_back.is_none() && self.has_applied(receipt) {
+            return Published::Logged(receipt);
         }
-        Ok(receipt)
+        // Appended, and not to be read back: it holds here all the same, and is appended once more.
+        for record in said {
+            self.hold_back(record);
+        }
+        Published::Queued(kept_back.or(caught_up.err()).unwrap_or(FleetError::Away))
+    }
+
+    /// Whether this node has applied what `receipt` is for. In another epoch it has begun anew, which says the same.
+    pub(super) fn has_applied(&self, receipt: Receipt) -> bool {
+        let place = self.ledger.place();
+        place.epoch != receipt.epoch || place.number >= receipt.number
+    }
+
+    /// Appends a change, and remembers it for a while: the log's master may die with it.
+    pub(super) async fn append(&self, record: &Record, now: Moment) -> Result<Receipt, FleetError> {
+        let appended = self.fleet.append(self.append_of(record)).await?;
+        self.recent().add(record, now, self.settings.delta * 2);
+        Ok(Receipt { epoch: appended.place.epoch, number: appended.place.number })
+    }
+
+    /// Applies a change here, and queues it for the log.
+    pub(super) fn hold_back(&self, record: Record) {
+        let tick = self.ledger.pend(&record);
+        self.queue.push(record, tick);
     }
 
     /// Applies what others append, until `shutdown` ends. To be run once, for as long as the node serves.
-    pub async fn follow(&self, shutdown: impl Future<Output = ()>) {
+    pub async fn follow(&self, clock: &crate::clock::Clock, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
         loop {
-            tokio::select! {
+            let followed = async {
+                self.fleet.changed(self.ledger.applied()).await?;
+                self.catch_up(clock.now()).await
+            };
+            let failed = tokio::select! {
                 () = &mut shutdown => return,
-                () = self.fleet.changed(self.ledger.applied()) => self.catch_up().await,
+                followed = followed => followed.is_err(),
+            };
+            if failed {
+                tokio::select! {
+                    () = &mut shutdown => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
             }
         }
     }
@@ -160,20 +300,38 @@ impl Bus {
     }
 
     /// Applies the log from where the ledger is to where it ends now.
-    async fn catch_up(&self) {
+    pub(super) async fn catch_up(&self, now: Moment) -> Result<(), FleetError> {
         let _turn = self.turn.lock().await;
+        self.read_on(now).await
+    }
+
+    /// The same, for whoever has the turn.
+    pub(super) async fn read_on(&self, now: Moment) -> Result<(), FleetError> {
         loop {
-            match self.fleet.read_after(self.ledger.applied()).await {
-                Ok(page) if page.is_empty() => return,
-                Ok(page) => page.iter().for_each(|(number, bytes)| self.apply(*number, bytes)),
-                // What is gone may have named anything.
-                Err(Trimmed { first }) => self.count(self.ledger.lose_until(first.saturating_sub(1))),
+            let page = self.fleet.read_after(self.ledger.applied()).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for logged in &page {
+                if !self.apply(logged, now) {
+                    // The next heartbeat tells where to begin anew.
+                    self.broken.store(true, Ordering::Release);
+                    self.hurry.notify_one();
+                    return Ok(());
+                }
             }
         }
     }
 
-    fn apply(&self, number: u64, bytes: &[u8]) {
-        let record = Record::decode(bytes);
+    /// Says whether the record followed what was applied before.
+    fn apply(&self, logged: &Logged, now: Moment) -> bool {
+        let record = Record::decode(&logged.bytes);
+        match self.ledger.follow(logged, &record) {
+            Applied::Broken => return false,
+            Applied::Already => return true,
+            Applied::InOrder => {}
+            Applied::Gap { from, to } => self.count_lost(from, to),
+        }
         if let Some(metrics) = &self.metrics {
             metrics.purged(match record.grade {
                 Grade::Soft => PurgeGrade::Soft,
@@ -181,19 +339,29 @@ impl Bus {
                 Grade::Hard => PurgeGrade::Hard,
             });
         }
-        self.count(self.ledger.apply(number, &record));
-        self.note(number, record);
+        if record.report {
+            self.hurry.notify_one();
+        }
+        self.recent().add(&record, now, self.settings.delta * 2);
+        self.note(logged.place.number, record);
+        true
     }
 
-    fn count(&self, applied: Applied) {
-        if let Applied::Gap { from, to } = applied {
-            self.lost.fetch_add(to.saturating_sub(from).saturating_add(1), Ordering::Relaxed);
-            tracing::warn!(from, to, "changes were lost; what is older is validated before it is used");
-        }
+    pub(super) fn count_lost(&self, from: u64, to: u64) {
+        self.lost.fetch_add(to.saturating_sub(from).saturating_add(1), Ordering::Relaxed);
+        tracing::warn!(from, to, "changes were lost; what is older is validated before it is used");
+    }
+
+    /// `record` as it is appended: the marks beside it are for those who meet an entry older than their view of the log.
+    pub(super) fn append_of(&self, record: &Record) -> Append {
+        let everything = record.tags.iter().any(|tag| tag == EVERYTHING);
+        let shared = self.fleet.shares_entries();
+        let names = record.tags.iter().filter(|tag| shared && *tag != EVERYTHING).map(|tag| name_of(tag)).collect();
+        Append::new(record.encode(), record.grade, names, everything)
     }
 
     fn note(&self, number: u64, record: Record) {
-        let Record { grade, mut tags, source, id, at } = record;
+        let Record { grade, mut tags, source, id, at, report: _ } = record;
         let more_tags = tags.len().saturating_sub(TRAIL_TAGS);
         tags.truncate(TRAIL_TAGS);
         let mut trail = self.trail();
@@ -203,10 +371,22 @@ impl Bus {
         trail.push_back(AuditLine { number, at, grade, tags, more_tags, source, id });
     }
 
-    // Nothing that holds it can panic half-way.
+    // Nothing that holds them can panic half-way.
     fn trail(&self) -> std::sync::MutexGuard<'_, VecDeque<AuditLine>> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(super) fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a tag is called among what is shared.
+fn name_of(tag: &str) -> Name {
+    let digest = ring::digest::digest(&ring::digest::SHA256, tag.as_bytes());
+    let mut name = [0; 16];
+    name.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    Name(name)
 }
 
 /// Lines kept of the audit trail.
@@ -219,9 +399,12 @@ const TRAIL_TAGS: usize = 20;
 const CHANGES: usize = 100_000;
 
 /// Tags in one record, so that no record is applied for long while readers wait.
-const RECORD_TAGS: usize = 1_000;
+pub(super) const RECORD_TAGS: usize = 1_000;
 
-fn check(changes: &[Change]) -> Result<(), BusError> {
+/// How long to wait before a log that cannot be read is read again.
+const RETRY: Duration = Duration::from_millis(100);
+
+pub(super) fn check(changes: &[Change]) -> Result<(), BusError> {
     if changes.len() > CHANGES {
         return Err(BusError::TooMany { given: changes.len(), limit: CHANGES });
     }
@@ -234,7 +417,7 @@ fn check(changes: &[Change]) -> Result<(), BusError> {
 }
 
 /// One record for each run of changes that differ in what they select only.
-fn records(changes: &[Change], now: Moment) -> impl Iterator<Item = Record> {
+pub(super) fn records(changes: &[Change], now: Moment) -> impl Iterator<Item = Record> {
     let alike =
         |one: &Change, other: &Change| one.action == other.action && one.source == other.source && one.id == other.id;
     changes.chunk_by(alike).flat_map(|run| run.chunks(RECORD_TAGS)).filter_map(move |run| {
@@ -245,6 +428,7 @@ fn records(changes: &[Change], now: Moment) -> impl Iterator<Item = Record> {
             source: source.as_str().to_owned(),
             id: id.clone(),
             at: now.wall.as_secs(),
+            report: false,
         })
     })
 }
@@ -258,6 +442,7 @@ mod tests {
 
     use super::*;
     use crate::changes::{Action, Purge, Selector, Source};
+    use crate::clock::Clock;
     use crate::fleet::InProcess;
     use crate::policy::tags::hash_tag;
     use crate::store::{Born, LedgerSettings, Standing};
@@ -266,8 +451,15 @@ mod tests {
 
     /// A node that shares `log`.
     fn node(log: &InProcess) -> (Arc<Bus>, Arc<Ledger>) {
-        let ledger = Arc::new(Ledger::new(log.epoch(), LedgerSettings::default()));
+        let ledger = Arc::new(Ledger::new(log.in_sight().expect("its own").epoch, LedgerSettings::default()));
         (Arc::new(Bus::new(Fleet::InProcess(log.clone()), Arc::clone(&ledger))), ledger)
+    }
+
+    async fn published(bus: &Bus, changes: &[Change]) -> Receipt {
+        match bus.publish(changes, NOW).await.expect("published") {
+            Published::Logged(receipt) => receipt,
+            Published::Queued(error) => panic!("{error}"),
+        }
     }
 
     fn purge(selector: Selector, purge: Purge) -> Change {
@@ -295,11 +487,11 @@ mod tests {
         ];
         for (selector, hardness, named, expected) in rows {
             let (bus, ledger) = node(&InProcess::new());
-            let before = ledger.born();
-            let receipt = bus.publish(&[purge(selector.clone(), hardness)], NOW).await.expect("published");
+            let before = ledger.born(NOW);
+            let receipt = published(&bus, &[purge(selector.clone(), hardness)]).await;
             assert_eq!((receipt.epoch, receipt.number), (ledger.epoch(), 1));
             assert_eq!(standing(&ledger, before, named), expected, "{selector:?} {hardness:?}");
-            assert_eq!(standing(&ledger, ledger.born(), named), Standing::Valid, "what is fetched now is not hit");
+            assert_eq!(standing(&ledger, ledger.born(NOW), named), Standing::Valid, "what is fetched now is not hit");
         }
     }
 
@@ -309,8 +501,8 @@ mod tests {
         let mut changes: Vec<Change> = (0..2_500).map(|n| purge(tag(&n.to_string()), Purge::Hard)).collect();
         changes.push(purge(tag("soft"), Purge::Soft));
         changes.push(purge(tag("softer"), Purge::Soft));
-        let before = ledger.born();
-        assert_eq!(bus.publish(&changes, NOW).await.expect("published").number, 4);
+        let before = ledger.born(NOW);
+        assert_eq!(published(&bus, &changes).await.number, 4);
         for (name, expected) in
             [("tag:0", Standing::Void), ("tag:2499", Standing::Void), ("tag:softer", Standing::Soft)]
         {
@@ -319,7 +511,7 @@ mod tests {
         let lines = bus.audit(2);
         assert_eq!(lines[0].tags, ["tag:soft", "tag:softer"]);
         assert_eq!((lines[1].tags.len(), lines[1].more_tags, lines[1].number), (20, 480, 3));
-        assert_eq!(bus.publish(&[], NOW).await.expect("nothing to do").number, 4);
+        assert_eq!(published(&bus, &[]).await.number, 4);
     }
 
     #[tokio::test]
@@ -337,10 +529,13 @@ mod tests {
     async fn another_node_follows() {
         let log = InProcess::new();
         let ((here, _), (there, ledger)) = (node(&log), node(&log));
-        let before = ledger.born();
+        let before = ledger.born(NOW);
         let (stop, stopped) = oneshot::channel::<()>();
-        let following = tokio::spawn(async move { there.follow(async { drop(stopped.await) }).await });
-        let receipt = here.publish(&[purge(tag("x"), Purge::Hard)], NOW).await.expect("published");
+        let following =
+            tokio::spawn(
+                async move { there.follow(&Clock::starting_at(NOW.wall), async { drop(stopped.await) }).await },
+            );
+        let receipt = published(&here, &[purge(tag("x"), Purge::Hard)]).await;
         while ledger.applied() < receipt.number {
             tokio::task::yield_now().await;
         }
@@ -353,10 +548,11 @@ mod tests {
     async fn publishing_applies_what_others_appended_before() {
         let log = InProcess::new();
         let ((here, _), (there, ledger)) = (node(&log), node(&log));
-        let before = ledger.born();
-        here.publish(&[purge(tag("x"), Purge::Hard)], NOW).await.expect("published");
-        log.append(Bytes::from_static(b"{\"type\":\"of tomorrow\",\"tags\":[\"tag:y\"]}")).await;
-        assert_eq!(there.publish(&[purge(tag("z"), Purge::Soft)], NOW).await.expect("published").number, 3);
+        let before = ledger.born(NOW);
+        published(&here, &[purge(tag("x"), Purge::Hard)]).await;
+        let record = Bytes::from_static(b"{\"type\":\"of tomorrow\",\"tags\":[\"tag:y\"]}");
+        log.append(Append::new(record, Grade::Hard, Vec::new(), false)).await.expect("appended");
+        assert_eq!(published(&there, &[purge(tag("z"), Purge::Soft)]).await.number, 3);
         for (name, expected) in [("tag:x", Standing::Void), ("tag:y", Standing::Void), ("tag:z", Standing::Soft)] {
             assert_eq!(standing(&ledger, before, name), expected, "{name}");
         }
@@ -367,13 +563,13 @@ mod tests {
     async fn many_publishers_at_once_lose_nothing() {
         let log = InProcess::new();
         let (bus, ledger) = node(&log);
-        let before = ledger.born();
+        let before = ledger.born(NOW);
         let publishers: Vec<_> = (0..100)
             .map(|n| {
                 let (bus, ledger) = (Arc::clone(&bus), Arc::clone(&ledger));
                 tokio::spawn(async move {
                     let name = n.to_string();
-                    bus.publish(&[purge(tag(&name), Purge::Hard)], NOW).await.expect("published");
+                    published(&bus, &[purge(tag(&name), Purge::Hard)]).await;
                     standing(&ledger, before, &format!("tag:{name}"))
                 })
             })
@@ -390,11 +586,11 @@ mod tests {
     async fn what_the_log_no_longer_holds_is_counted_and_answered_by_validation() {
         let log = InProcess::with_retention(3);
         let ((here, _), (there, ledger)) = (node(&log), node(&log));
-        let before = ledger.born();
+        let before = ledger.born(NOW);
         for n in 0..10 {
-            here.publish(&[purge(tag(&n.to_string()), Purge::Hard)], NOW).await.expect("published");
+            published(&here, &[purge(tag(&n.to_string()), Purge::Hard)]).await;
         }
-        there.publish(&[purge(tag("mine"), Purge::Hard)], NOW).await.expect("published");
+        published(&there, &[purge(tag("mine"), Purge::Hard)]).await;
         assert_eq!((ledger.applied(), there.lost(), here.lost()), (11, 8, 0));
         for (name, expected) in [
             ("tag:0", Standing::Check),
@@ -415,7 +611,7 @@ mod tests {
             source: Source::Method,
             id: "req-1".into(),
         };
-        bus.publish(&[change], NOW).await.expect("published");
+        published(&bus, &[change]).await;
         let expected = AuditLine {
             number: 1,
             at: 1_700_000_000,
@@ -427,7 +623,7 @@ mod tests {
         };
         assert_eq!(bus.audit(9), [expected]);
         for _ in 0..TRAIL + 5 {
-            bus.publish(&[purge(tag("x"), Purge::Hard)], NOW).await.expect("published");
+            published(&bus, &[purge(tag("x"), Purge::Hard)]).await;
         }
         assert_eq!((bus.audit(usize::MAX).len(), bus.audit(3).len()), (TRAIL, 3));
     }

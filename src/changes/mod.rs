@@ -7,6 +7,10 @@
 
 mod bus;
 mod change;
+mod everywhere;
+mod queue;
+mod sight;
 
-pub use bus::{AuditLine, Bus, BusError, Receipt};
+pub use bus::{AuditLine, Bus, BusError, BusSettings, Published, Receipt};
 pub use change::{Action, Change, Purge, Selector, Source};
+pub use everywhere::Everywhere;

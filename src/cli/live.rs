@@ -15,7 +15,7 @@ pub(super) fn purge(args: PurgeArgs) -> Result<(), Failure> {
         let request = client()?.post(address(&remote, "/v1/purge")).json(&order);
         answer(&remote, request).await
     })??;
-    say(format_args!("purged, change {} of epoch {}", receipt["seq"], receipt["epoch"].as_str().unwrap_or_default()));
+    say(format_args!("{}", outcome(&receipt)));
     Ok(())
 }
 
@@ -85,6 +85,25 @@ async fn answer(remote: &Remote, request: reqwest::RequestBuilder) -> Result<Val
         return Ok(value);
     }
     Err(Failure::new(format!("{status}: {}", value["error"].as_str().unwrap_or("refused"))))
+}
+
+/// What became of a purge, in one line.
+fn outcome(receipt: &Value) -> String {
+    if let Some(reason) = receipt["queued"].as_str() {
+        return format!("purged on this node only, queued for the others: {reason}");
+    }
+    let purged =
+        format!("purged, change {} of epoch {}", receipt["seq"], receipt["epoch"].as_str().unwrap_or_default());
+    if let Some(reason) = receipt["unconfirmed"].as_str() {
+        return format!("{purged}; whether all nodes have applied it is not known: {reason}");
+    }
+    match receipt["laggards"].as_array() {
+        Some(nodes) if !nodes.is_empty() => {
+            let names: Vec<&str> = nodes.iter().filter_map(Value::as_str).collect();
+            format!("{purged}; not applied yet by {}", names.join(", "))
+        }
+        _ => purged,
+    }
 }
 
 /// Nested values as indented lines, numbers as they are: enough for eyes and for `grep`.

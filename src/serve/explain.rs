@@ -138,7 +138,7 @@ impl Gateway {
             policy: &policy,
             routed: &routed,
             forwarded: &forwarded,
-            arrival: self.store().ledger().born(),
+            arrival: self.store().ledger().born(now),
             interim: &|| None,
         };
         if let Some(reason) = super::bypass(&journey) {

@@ -96,7 +96,7 @@ impl Fill {
 
     /// Sends the request. The ledger's number is noted first: what the backend says later is at least as new as that.
     async fn ask(&mut self, leader: &Leader) -> Result<Fetched, FetchError> {
-        self.born = self.store.ledger().born();
+        self.born = self.store.ledger().born(self.clock.now());
         leader.sends(self.born);
         // What was voided since it was looked up is not confirmed: that would bring it back under a later birth.
         self.validate.take_if(|entry| self.store.ledger().standing(entry) == Standing::Void);

@@ -95,7 +95,7 @@ impl Gateway {
             policy: &policy,
             routed: &routed,
             forwarded: &forwarded,
-            arrival: self.store().ledger().born(),
+            arrival: self.store().ledger().born(now),
             interim,
         };
         let response = match bypass(&journey) {

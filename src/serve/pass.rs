@@ -17,7 +17,7 @@ use super::forward::Outbound;
 use super::renew::{Renewal, Renewed};
 use super::shape;
 use super::{Gateway, GatewaySettings, Journey, fill, respond};
-use crate::changes::{Change, Purge, Selector, Source as ChangeSource};
+use crate::changes::{Change, Published, Purge, Receipt, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf, Policy, Routed, Target};
 use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason};
 use crate::store::{Entry, EntryParts, Found};
@@ -25,6 +25,10 @@ use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// Which of the client's fields go out: one of [`Outbound`]'s ways to make a request.
 type Outgoing = fn(&GatewaySettings, &Asked, &Routed<'_>, &str) -> Result<Outbound, Reason>;
+
+/// Where in the log a write's changes stand: `epoch-number`. Whoever reads with it in Forebay-Barrier, on whichever node,
+/// reads what was written.
+const FOREBAY_SEQ: &str = "forebay-seq";
 
 /// Conditions that only the backend can evaluate, because they ask about the current representation (RFC 9110 §13.1.1).
 pub(super) fn is_for_the_backend(headers: &HeaderMap) -> bool {
@@ -128,14 +132,19 @@ impl Gateway {
             policy: Arc::clone(journey.policy),
         };
         let task = tokio::spawn(async move {
-            let outcome = exchange.await;
+            let mut outcome = exchange.await;
             let answer = match &outcome {
                 Ok(fetched) if rfc::invalidates(&method, fetched.head.status) => Some(fetched.head.headers.clone()),
                 Err(error) if error.may_have_acted() => Some(HeaderMap::new()),
                 _ => None,
             };
             if let Some(answer) = answer {
-                written.invalidate(&answer).await;
+                let receipt = written.invalidate(&answer).await;
+                if let (Some(receipt), Ok(fetched)) = (receipt, &mut outcome)
+                    && let Ok(place) = HeaderValue::try_from(receipt.to_string())
+                {
+                    fetched.head.headers.insert(FOREBAY_SEQ, place);
+                }
             }
             outcome
         });
@@ -274,7 +283,14 @@ impl Gateway {
         let changes: Vec<Change> =
             forms.map(|form| Change::new(url(form), Purge::Hard, ChangeSource::Method)).collect();
         match self.bus().publish(&changes, self.clock().now()).await {
-            Ok(receipt) => respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number })),
+            Ok(Published::Logged(receipt)) => {
+                let epoch = receipt.epoch.to_string();
+                respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number, "epoch": epoch }))
+            }
+            Ok(Published::Queued(error)) => {
+                let queued = serde_json::json!({ "queued": error.to_string() });
+                respond::json(StatusCode::ACCEPTED, &queued)
+            }
             Err(error) => {
                 tracing::error!(%error, "a purge could not be recorded");
                 self.failed(journey, trail, Reason::Internal)
@@ -293,8 +309,9 @@ struct Written {
 }
 
 impl Written {
-    /// Drops what a write with this answer has changed. Effective on this node before the client is answered.
-    async fn invalidate(self, answer: &HeaderMap) {
+    /// Drops what a write with this answer has changed. Effective on this node before the client is answered; where in
+    /// the log that stands, if it does.
+    async fn invalidate(self, answer: &HeaderMap) -> Option<Receipt> {
         let Self { gateway, host, scheme, path_and_query, policy } = self;
         let targets = rfc::invalidated(&host, scheme, &path_and_query, answer);
         let mut forms: Vec<String> =
@@ -306,8 +323,14 @@ impl Written {
             rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.clone(), name });
         let changes: Vec<Change> =
             urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
-        if let Err(error) = gateway.bus().publish(&changes, gateway.clock().now()).await {
-            tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
+        match gateway.bus().publish(&changes, gateway.clock().now()).await {
+            Ok(Published::Logged(receipt)) => Some(receipt),
+            // It holds here, and the log gets it later.
+            Ok(Published::Queued(_)) => None,
+            Err(error) => {
+                tracing::error!(%error, "an unsafe method's invalidation could not be recorded");
+                None
+            }
         }
     }
 }

@@ -18,15 +18,29 @@
 //! *Order of the writer*: floors and marks, then generation and `applied` (Release), then the report to whoever asked.
 //! *Order of the reader*: load the generation (Acquire), check, remember the generation that was loaded **first**. The
 //! reader may have checked against a later state than it remembers, never against an earlier one.
+//!
+//! **Epochs.** Numbers count within one life of the log. When another begins, everything born before is validated before
+//! its next use; its numbers are not compared with the new ones. A node that has not heard from the fleet yet counts in
+//! an epoch of its own, so that what it fetches meanwhile can be kept, and is validated once it has heard.
+//!
+//! **Sight.** A node that has lost the log from sight cannot know what has changed. So each hit also asks whether the
+//! lease still runs ([`Ledger::sight`]): one load and one comparison. The log of a node on its own is always in sight.
+//!
+//! **Pending.** A change that could not be appended holds on this node all the same: it marks its tags at a local *tick*,
+//! entries note the tick of their birth, and what is older is hit, until the record is in the log and applied.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use super::marks::MarkTable;
 use super::record::{EVERYTHING, Grade, Record};
 use super::{Entry, Standing};
 pub use crate::fleet::Epoch;
+use crate::fleet::{Logged, Place};
 use crate::policy::tags::{TagHash, hash_tag};
+use crate::rfc::Moment;
 
 /// How much a ledger may remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +64,23 @@ pub struct Born {
     pub epoch: Epoch,
     /// The last change applied.
     pub number: u64,
+    /// The last change that was applied on this node only, because the log could not be reached. Zero for what another
+    /// node has fetched.
+    pub tick: u64,
+    /// When that was, on the monotonic clock. Zero for what another node has fetched.
+    pub at: Duration,
+}
+
+/// Whether this node knows what has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It has applied all that was in the log a moment ago.
+    Clear,
+    /// It has not heard of the log for too long.
+    Blind {
+        /// Since when, on the monotonic clock.
+        since: Duration,
+    },
 }
 
 /// What came of handing a record to the ledger.
@@ -68,33 +99,77 @@ pub enum Applied {
         /// The last one missing.
         to: u64,
     },
+    /// It does not follow what was applied last: another epoch, or another log of the same length. Nothing changed; the
+    /// ledger has to [begin](Ledger::begin) anew.
+    Broken,
 }
 
 /// The node's view of the log. Shared by all that read and fill; written by the change bus alone.
 #[derive(Debug)]
 pub struct Ledger {
-    epoch: Epoch,
-    /// Grows with every change of `marks`. Starts above what a new entry remembers.
+    /// Grows with every change of `view`. Starts above what a new entry remembers.
     generation: AtomicU64,
-    /// The number of the last record applied. Written while `marks` is locked.
+    /// The view's epoch; [`TURNING`] while it changes. Written while `view` is locked.
+    epoch: AtomicU64,
+    /// The number of the last record applied. Written while `view` is locked.
     applied: AtomicU64,
-    marks: RwLock<MarkTable>,
+    /// Counts the changes that hold here and are not in the log. Written while `view` is locked.
+    tick: AtomicU64,
+    /// Until when the log is in sight, in nanoseconds on the monotonic clock.
+    sight: AtomicU64,
+    view: RwLock<View>,
+    settings: LedgerSettings,
 }
 
+#[derive(Debug)]
+struct View {
+    /// The nonce of the last record applied.
+    nonce: u64,
+    /// Of what was born before this number, some marks may be unknown here.
+    base: u64,
+    marks: MarkTable,
+    /// The marks of changes that are not in the log yet, by tick.
+    pending: MarkTable,
+}
+
+/// What no epoch is called.
+const TURNING: u64 = 0;
+
 impl Ledger {
-    /// A ledger at the beginning of `epoch`.
+    /// A ledger at the beginning of `epoch`, whose log is always in sight: it is in this process.
     pub fn new(epoch: Epoch, settings: LedgerSettings) -> Self {
+        let view = View {
+            nonce: epoch.0,
+            base: 0,
+            marks: MarkTable::new(settings.max_tags),
+            pending: MarkTable::new(settings.max_tags),
+        };
         Self {
-            epoch,
             generation: AtomicU64::new(1),
+            epoch: AtomicU64::new(epoch.0),
             applied: AtomicU64::new(0),
-            marks: RwLock::new(MarkTable::new(settings.max_tags)),
+            tick: AtomicU64::new(0),
+            sight: AtomicU64::new(u64::MAX),
+            view: RwLock::new(view),
+            settings,
         }
+    }
+
+    /// A ledger that has not heard of its log yet: blind, and in an epoch of its own.
+    pub fn adrift(settings: LedgerSettings) -> Self {
+        // The standard library seeds this anew each time: randomness enough for a name.
+        let own = Epoch(RandomState::new().hash_one("epoch").max(1));
+        Self { sight: AtomicU64::new(0), ..Self::new(own, settings) }
     }
 
     /// The life of the log that this ledger follows.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        loop {
+            match self.epoch.load(Ordering::Acquire) {
+                TURNING => std::hint::spin_loop(),
+                epoch => return Epoch(epoch),
+            }
+        }
     }
 
     /// The number of the last change applied on this node; zero before the first.
@@ -102,16 +177,48 @@ impl Ledger {
         self.applied.load(Ordering::Acquire)
     }
 
+    /// Where in the log this node is.
+    pub fn place(&self) -> Place {
+        let view = self.read();
+        // Neither changes while the view is locked.
+        Place { epoch: self.epoch(), number: self.applied(), nonce: view.nonce }
+    }
+
     /// Counts the changes of this node's view. Equal generations mean that nothing that was valid has ceased to be.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The birth of an answer whose backend request is sent *after* this call. Also the arrival of a request, for
-    /// [`Ledger::admits`].
-    pub fn born(&self) -> Born {
+    /// Changes that hold on this node and are not in the log, counted since the start.
+    pub fn tick(&self) -> u64 {
+        self.tick.load(Ordering::Acquire)
+    }
+
+    /// The birth of an answer whose backend request is sent *after* this call, at `now`. Also the arrival of a request,
+    /// for [`Ledger::admits`].
+    pub fn born(&self, now: Moment) -> Born {
         // Older than the truth if a change is being applied just now, which is the safe side.
-        Born { epoch: self.epoch, number: self.applied() }
+        let tick = self.tick();
+        loop {
+            let epoch = self.epoch();
+            let number = self.applied();
+            // A number belongs to the epoch that stood both before and after it was read.
+            if self.epoch.load(Ordering::Acquire) == epoch.0 {
+                return Born { epoch, number, tick, at: now.mono };
+            }
+        }
+    }
+
+    /// Whether the log is in sight at `now`, a moment read after the request's head had arrived.
+    pub fn sight(&self, now: Moment) -> Sight {
+        let until = Duration::from_nanos(self.sight.load(Ordering::Acquire));
+        if now.mono < until { Sight::Clear } else { Sight::Blind { since: until } }
+    }
+
+    /// The log stays in sight until `until`, on the monotonic clock: at `until` less the lease, it had been applied to its
+    /// end.
+    pub fn keep_in_sight(&self, until: Duration) {
+        self.sight.fetch_max(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
 
     /// May `entry` still be used? For hits: one load and one comparison unless something changed since it was last asked.
@@ -130,17 +237,33 @@ impl Ledger {
     /// What may be done with an answer born at `born` under the tags `marks`: for fills about to be kept, and for those
     /// who wait for them.
     pub fn standing_of(&self, born: Born, marks: &[TagHash]) -> Standing {
+        let view = self.read();
+        let pending = view.pending.judge(born.tick, marks);
         // Numbers of another epoch say nothing here; the backend is asked instead.
-        if born.epoch != self.epoch {
-            return Standing::Check;
+        if born.epoch != self.epoch() {
+            return pending.max(Standing::Check);
         }
-        self.read().judge(born.number, marks)
+        pending.max(view.marks.judge(born.number, marks))
+    }
+
+    /// Whether all marks on what was born at `born` are known here. If not, the log's own are to be asked.
+    pub fn knows(&self, born: Born) -> bool {
+        let view = self.read();
+        born.epoch == self.epoch() && born.number >= view.base && born.number >= view.marks.dropped()
+    }
+
+    /// What a change that is not in the log yet permits of what another node has fetched.
+    pub fn pending_standing(&self, marks: &[TagHash]) -> Standing {
+        self.read().pending.judge(0, marks)
     }
 
     /// May a request that arrived at `arrival` be given an answer born at `born`, whatever its tags? It may if nothing
     /// that was applied before the request arrived is later than the answer.
     pub fn admits(&self, born: Born, arrival: Born) -> bool {
-        born.epoch == arrival.epoch && born.epoch == self.epoch && born.number >= arrival.number
+        born.epoch == arrival.epoch
+            && born.epoch == self.epoch()
+            && born.number >= arrival.number
+            && born.tick >= arrival.tick
     }
 
     /// Like [`Ledger::admits`], once the answer's tags are known: also if no change since its birth names any of them.
@@ -148,38 +271,79 @@ impl Ledger {
         self.admits(born, arrival) || self.standing_of(born, marks) == Standing::Valid
     }
 
+    /// Acts upon a record of the log, if it follows what was applied last.
+    pub fn follow(&self, logged: &Logged, record: &Record) -> Applied {
+        let mut view = self.write();
+        let Place { epoch, number, nonce } = logged.place;
+        let next = number.checked_sub(1) == Some(self.applied());
+        if epoch != self.epoch() || (next && logged.previous != view.nonce) {
+            return Applied::Broken;
+        }
+        let applied = self.apply_to(&mut view, number, record);
+        if applied != Applied::Already {
+            view.nonce = nonce;
+        }
+        applied
+    }
+
     /// Acts upon record `number` of the log. To be called in the log's order.
     pub fn apply(&self, number: u64, record: &Record) -> Applied {
-        let mut marks = self.write();
+        self.apply_to(&mut self.write(), number, record)
+    }
+
+    fn apply_to(&self, view: &mut View, number: u64, record: &Record) -> Applied {
         let applied = self.applied();
         if number <= applied {
             return Applied::Already;
         }
         let missing = number - 1 > applied;
         if missing {
-            marks.mark_all(number - 1, Grade::Check);
+            view.marks.mark_all(number - 1, Grade::Check);
+            view.base = number - 1;
         }
-        for tag in &record.tags {
-            match tag.as_str() {
-                EVERYTHING => marks.mark_all(number, record.grade),
-                tag => marks.mark(number, record.grade, hash_tag(tag)),
-            }
-        }
+        mark(&mut view.marks, number, record);
         self.announce(number);
         if missing { Applied::Gap { from: applied + 1, to: number - 1 } } else { Applied::InOrder }
     }
 
-    /// The records up to `number` can no longer be had. They may have named anything, so everything born before `number`
-    /// must be validated. The next record expected is the one after it.
-    pub fn lose_until(&self, number: u64) -> Applied {
-        let mut marks = self.write();
-        let applied = self.applied();
-        if number <= applied {
-            return Applied::Already;
+    /// Begins anew at `place`, the end of the log as the log's master has just told it. In another epoch everything older
+    /// is validated because numbers no longer compare; in the same one because changes may have been missed.
+    pub fn begin(&self, place: Place) {
+        let mut view = self.write();
+        let Place { epoch, number, nonce } = place;
+        if epoch == self.epoch() {
+            view.marks.mark_all(number, Grade::Check);
+        } else {
+            view.marks = MarkTable::new(self.settings.max_tags);
         }
-        marks.mark_all(number, Grade::Check);
+        view.base = number;
+        view.nonce = nonce;
+        self.epoch.store(TURNING, Ordering::Release);
         self.announce(number);
-        Applied::Gap { from: applied + 1, to: number }
+        self.epoch.store(epoch.0, Ordering::Release);
+    }
+
+    /// Acts upon a change that could not be appended: it holds here from now on. Its tick.
+    pub fn pend(&self, record: &Record) -> u64 {
+        let mut view = self.write();
+        let tick = self.tick() + 1;
+        mark(&mut view.pending, tick, record);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.tick.store(tick, Ordering::Release);
+        tick
+    }
+
+    /// Whether a change holds here that is not in the log.
+    pub fn is_pending(&self) -> bool {
+        self.read().pending.is_marked()
+    }
+
+    /// All changes up to `tick` are in the log by now, and applied. Does nothing if there have been others since.
+    pub fn settled(&self, tick: u64) {
+        let mut view = self.write();
+        if self.tick() == tick {
+            view.pending = MarkTable::new(self.settings.max_tags);
+        }
     }
 
     /// Forgets the tags that no change after `number` names. For when no entry is known to be older: should one turn up,
@@ -187,12 +351,12 @@ impl Ledger {
     pub fn forget_until(&self, number: u64) {
         // The generation stays: nothing that was found valid has ceased to be.
         // In slices, so that no reader waits for long.
-        while self.write().forget_until(number, 1_024) {}
+        while self.write().marks.forget_until(number, 1_024) {}
     }
 
     /// Tags that have marks of their own.
     pub fn tags(&self) -> usize {
-        self.read().len()
+        self.read().marks.len()
     }
 
     /// The last step of a writer, with the marks in place and their lock still held.
@@ -201,19 +365,29 @@ impl Ledger {
         self.applied.store(number, Ordering::Release);
     }
 
-    // A writer does nothing that can panic half-way through, so a poisoned table is whole.
-    fn read(&self) -> RwLockReadGuard<'_, MarkTable> {
-        self.marks.read().unwrap_or_else(PoisonError::into_inner)
+    // A writer does nothing that can panic half-way through, so a poisoned view is whole.
+    fn read(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, MarkTable> {
-        self.marks.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks what `record` names.
+fn mark(marks: &mut MarkTable, number: u64, record: &Record) {
+    for tag in &record.tags {
+        match tag.as_str() {
+            EVERYTHING => marks.mark_all(number, record.grade),
+            tag => marks.mark(number, record.grade, hash_tag(tag)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{born, entry, epoch, interleave, ledger, record};
+    use super::super::samples::{at, born, entry, epoch, interleave, ledger, record};
     use super::*;
 
     fn tag(name: &str) -> TagHash {
@@ -223,9 +397,9 @@ mod tests {
     #[test]
     fn records_apply_in_order_and_once() {
         let ledger = ledger();
-        assert_eq!(ledger.born(), born(0));
+        assert_eq!(ledger.born(at(0)), born(0));
         assert_eq!(ledger.apply(1, &record(Grade::Hard, &["tag:x"])), Applied::InOrder);
-        assert_eq!((ledger.applied(), ledger.born()), (1, born(1)));
+        assert_eq!((ledger.applied(), ledger.born(at(0))), (1, born(1)));
         let generation = ledger.generation();
         assert_eq!(ledger.apply(1, &record(Grade::Hard, &["tag:y"])), Applied::Already);
         assert_eq!(ledger.generation(), generation);
@@ -247,8 +421,8 @@ mod tests {
             assert_eq!(ledger.standing_of(born(number), &[tag(name)]), standing, "born {number} under {name}");
         }
         assert_eq!(ledger.standing_of(born(4), &[tag("tag:x")]), Standing::Void, "the record itself applies");
-        assert_eq!(ledger.lose_until(9), Applied::Gap { from: 6, to: 9 });
-        assert_eq!((ledger.applied(), ledger.lose_until(9)), (9, Applied::Already));
+        ledger.begin(Place { number: 9, ..ledger.place() });
+        assert_eq!(ledger.applied(), 9);
         assert_eq!(ledger.standing_of(born(8), &[tag("tag:y")]), Standing::Check);
         assert_eq!(ledger.standing_of(born(9), &[tag("tag:y")]), Standing::Valid);
         assert_eq!(ledger.apply(10, &record(Grade::Soft, &[])), Applied::InOrder);
@@ -257,20 +431,20 @@ mod tests {
     #[test]
     fn numbers_of_another_epoch_are_not_compared() {
         let ledger = ledger();
-        let elsewhere = Born { epoch: Epoch(epoch().0 + 1), number: 99 };
+        let elsewhere = Born { epoch: Epoch(epoch().0 + 1), number: 99, ..born(0) };
         assert_eq!(ledger.standing_of(elsewhere, &[]), Standing::Check);
-        assert!(!ledger.admits(elsewhere, ledger.born()));
-        assert!(!ledger.admits(ledger.born(), elsewhere));
+        assert!(!ledger.admits(elsewhere, ledger.born(at(0))));
+        assert!(!ledger.admits(ledger.born(at(0)), elsewhere));
         assert!(!ledger.admits(elsewhere, elsewhere));
-        assert!(!ledger.admits_tagged(elsewhere, ledger.born(), &[]));
+        assert!(!ledger.admits_tagged(elsewhere, ledger.born(at(0)), &[]));
     }
 
     #[test]
     fn a_waiter_takes_no_answer_that_may_predate_its_arrival() {
         let ledger = ledger();
-        let early = ledger.born();
+        let early = ledger.born(at(0));
         let _ = ledger.apply(1, &record(Grade::Hard, &["tag:x"]));
-        let late = ledger.born();
+        let late = ledger.born(at(0));
         // (the answer's birth, the waiter's arrival, its tag; admitted blindly, admitted by its tags)
         let rows = [
             (early, early, "tag:x", true, true),
@@ -284,7 +458,7 @@ mod tests {
             assert_eq!(ledger.admits_tagged(birth, arrival, &[tag(name)]), by_tags, "{birth:?} for {arrival:?} {name}");
         }
         let _ = ledger.apply(2, &record(Grade::Soft, &["tag:y"]));
-        assert!(!ledger.admits_tagged(early, ledger.born(), &[tag("tag:y")]), "a soft change counts as well");
+        assert!(!ledger.admits_tagged(early, ledger.born(at(0)), &[tag("tag:y")]), "a soft change counts as well");
     }
 
     #[test]
@@ -339,7 +513,7 @@ mod tests {
             let mut readers = [(0, false, Standing::Void); 2];
             for actor in schedule {
                 match (*actor, turns[*actor]) {
-                    (0, 0) => ledger.write().mark(1, Grade::Hard, tag("tag:x")),
+                    (0, 0) => ledger.write().marks.mark(1, Grade::Hard, tag("tag:x")),
                     (0, 1) => ledger.announce(1),
                     (0, _) => reported = true,
                     (reader, 0) => readers[reader - 1] = (ledger.generation(), reported, Standing::Void),

@@ -9,73 +9,55 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::Standing;
+use crate::fleet::{Grade, Newest};
 use crate::policy::tags::TagHash;
 
-use super::Standing;
-use super::record::Grade;
-
-/// The latest change of each grade. Zero: there was none, for the first change is number 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks {
-    hard: u64,
-    check: u64,
-    soft: u64,
+/// What these marks permit of an entry born at `born`.
+pub(super) fn judge(marks: Newest, born: u64) -> Standing {
+    if born < marks.hard {
+        return Standing::Void;
+    }
+    if born < marks.check {
+        return Standing::Check;
+    }
+    if born < marks.soft {
+        return Standing::Soft;
+    }
+    Standing::Valid
 }
 
-impl Marks {
-    /// What these marks permit of an entry born at `born`.
-    pub(super) fn judge(self, born: u64) -> Standing {
-        if born < self.hard {
-            return Standing::Void;
-        }
-        if born < self.check {
-            return Standing::Check;
-        }
-        if born < self.soft {
-            return Standing::Soft;
-        }
-        Standing::Valid
-    }
-
-    fn raise(&mut self, grade: Grade, number: u64) {
-        let mark = match grade {
-            Grade::Hard => &mut self.hard,
-            Grade::Check => &mut self.check,
-            Grade::Soft => &mut self.soft,
-        };
-        *mark = number.max(*mark);
-    }
-
-    fn newest(self) -> u64 {
-        self.hard.max(self.check).max(self.soft)
-    }
+fn newest(marks: Newest) -> u64 {
+    marks.hard.max(marks.check).max(marks.soft)
 }
 
 /// All marks of one node.
 #[derive(Debug)]
 pub(super) struct MarkTable {
-    floors: Marks,
-    by_tag: HashMap<TagHash, Marks, foldhash::fast::RandomState>,
+    floors: Newest,
+    by_tag: HashMap<TagHash, Newest, foldhash::fast::RandomState>,
     /// Each tag of `by_tag` once, by its newest mark: the first is the next to be dropped.
     by_age: BTreeSet<(u64, TagHash)>,
     max_tags: usize,
+    /// The newest mark of a tag that was dropped.
+    dropped: u64,
 }
 
 impl MarkTable {
     /// An empty table that keeps the marks of at most `max_tags` tags.
     pub(super) fn new(max_tags: usize) -> Self {
-        Self { floors: Marks::default(), by_tag: HashMap::default(), by_age: BTreeSet::new(), max_tags }
+        Self { floors: Newest::default(), by_tag: HashMap::default(), by_age: BTreeSet::new(), max_tags, dropped: 0 }
     }
 
     /// What the table permits of an entry born at `born` under `tags`: the worst that any mark says.
     pub(super) fn judge(&self, born: u64, tags: &[TagHash]) -> Standing {
-        let mut worst = self.floors.judge(born);
+        let mut worst = judge(self.floors, born);
         for tag in tags {
             if worst == Standing::Void {
                 break;
             }
             if let Some(marks) = self.by_tag.get(tag) {
-                worst = worst.max(marks.judge(born));
+                worst = worst.max(judge(*marks, born));
             }
         }
         worst
@@ -84,12 +66,12 @@ impl MarkTable {
     /// Change `number` hits what carries `tag`.
     pub(super) fn mark(&mut self, number: u64, grade: Grade, tag: TagHash) {
         let marks = self.by_tag.entry(tag).or_default();
-        let before = marks.newest();
+        let before = newest(*marks);
         marks.raise(grade, number);
-        let newest = marks.newest();
-        if newest != before {
+        let after = newest(*marks);
+        if after != before {
             self.by_age.remove(&(before, tag));
-            self.by_age.insert((newest, tag));
+            self.by_age.insert((after, tag));
         }
         while self.by_tag.len() > self.max_tags {
             self.drop_oldest();
@@ -120,9 +102,19 @@ impl MarkTable {
         due(self)
     }
 
+    /// Whether anything has been marked at all.
+    pub(super) fn is_marked(&self) -> bool {
+        !self.by_tag.is_empty() || self.floors != Newest::default()
+    }
+
     /// Tags that have a mark.
     pub(super) fn len(&self) -> usize {
         self.by_tag.len()
+    }
+
+    /// What was born before this number may be hit by marks that are no longer known, and is held to a floor instead.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// The floors rise first, then the tag goes. A hard mark leaves a *check* floor behind: what it does not name need
@@ -132,6 +124,7 @@ impl MarkTable {
         let marks = self.by_tag.get(&tag).copied().unwrap_or_default();
         self.floors.raise(Grade::Check, marks.hard.max(marks.check));
         self.floors.raise(Grade::Soft, marks.soft);
+        self.dropped = newest(marks).max(self.dropped);
         self.by_age.pop_first();
         self.by_tag.remove(&tag);
     }

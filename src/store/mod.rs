@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use entry::{Entry, EntryParts};
 use http::{HeaderMap, HeaderName};
-pub use ledger::{Applied, Born, Epoch, Ledger, LedgerSettings};
+pub use ledger::{Applied, Born, Epoch, Ledger, LedgerSettings, Sight};
 pub use listing::{EntrySummary, Filter};
 use memory::Memory;
 pub use record::{EVERYTHING, Grade, Record};

@@ -14,39 +14,10 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+pub use crate::fleet::Grade;
+
 /// Names every entry there is.
 pub const EVERYTHING: &str = "*";
-
-/// How hard a change hits what it names. In the order of what may still be done with an entry that was hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Grade {
-    /// Stale: it may be served while one refresh runs behind it.
-    Soft,
-    /// Usable only after the backend confirmed it; not served meanwhile, not even stale. For lost history.
-    Check,
-    /// Absent.
-    Hard,
-}
-
-impl Grade {
-    /// As written in records and listings.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Grade::Soft => "soft",
-            Grade::Check => "check",
-            Grade::Hard => "hard",
-        }
-    }
-
-    /// What cannot be read is taken for the worst.
-    fn read(text: Option<&str>) -> Self {
-        match text {
-            Some("soft") => Grade::Soft,
-            Some("check") => Grade::Check,
-            _ => Grade::Hard,
-        }
-    }
-}
 
 /// What the log says about one change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +32,8 @@ pub struct Record {
     pub id: String,
     /// When it was appended, in seconds since the Unix epoch; for the audit trail. Nothing is decided by it.
     pub at: u64,
+    /// Somebody waits for all nodes to have applied it: each says so at once.
+    pub report: bool,
 }
 
 impl Record {
@@ -73,6 +46,9 @@ impl Record {
         fields.insert("source".into(), self.source.as_str().into());
         fields.insert("id".into(), self.id.as_str().into());
         fields.insert("at".into(), self.at.into());
+        if self.report {
+            fields.insert("report".into(), true.into());
+        }
         Bytes::from(Value::Object(fields).to_string())
     }
 
@@ -80,19 +56,29 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let text = |name| value.get(name).and_then(Value::as_str);
-        let grade = if text("type") == Some(MARK) { Grade::read(text("grade")) } else { Grade::Hard };
+        let grade = if text("type") == Some(MARK) { read_grade(text("grade")) } else { Grade::Hard };
         Self {
             grade,
             tags: read_tags(value.get("tags")).unwrap_or_else(|| vec![EVERYTHING.to_owned()]),
             source: text("source").unwrap_or_default().to_owned(),
             id: text("id").unwrap_or_default().to_owned(),
             at: value.get("at").and_then(Value::as_u64).unwrap_or_default(),
+            report: value.get("report").and_then(Value::as_bool).unwrap_or_default(),
         }
     }
 }
 
 /// The one type of record that is written today.
 const MARK: &str = "mark";
+
+/// What cannot be read is taken for the worst.
+fn read_grade(text: Option<&str>) -> Grade {
+    match text {
+        Some("soft") => Grade::Soft,
+        Some("check") => Grade::Check,
+        _ => Grade::Hard,
+    }
+}
 
 /// All of them or none: a list of which only a part can be read may have named anything.
 fn read_tags(value: Option<&Value>) -> Option<Vec<String>> {
@@ -137,9 +123,10 @@ mod tests {
 
     #[test]
     fn a_record_of_today_stays_readable() {
-        let text = br#"{"type":"mark","grade":"check","tags":["tag:x"],"source":"api","id":"7","at":12}"#;
+        let text = br#"{"type":"mark","grade":"check","tags":["tag:x"],"source":"api","id":"7","at":12,"report":true}"#;
         let grade = Grade::Check;
-        let expected = Record { grade, tags: vec!["tag:x".into()], source: "api".into(), id: "7".into(), at: 12 };
+        let expected =
+            Record { grade, tags: vec!["tag:x".into()], source: "api".into(), id: "7".into(), at: 12, report: true };
         assert_eq!(Record::decode(text), expected);
     }
 
@@ -147,9 +134,9 @@ mod tests {
         #[test]
         fn what_is_written_is_what_is_read(
             grade in prop::sample::select(vec![Grade::Soft, Grade::Check, Grade::Hard]),
-            tags in prop::collection::vec(".*", 0..5), source in ".*", id in ".*", at: u64,
+            tags in prop::collection::vec(".*", 0..5), source in ".*", id in ".*", at: u64, report: bool,
         ) {
-            let record = Record { grade, tags, source, id, at };
+            let record = Record { grade, tags, source, id, at, report };
             prop_assert_eq!(Record::decode(&record.encode()), record);
         }
 

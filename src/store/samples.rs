@@ -16,7 +16,7 @@ pub(crate) fn epoch() -> Epoch {
 
 /// A birth in that epoch.
 pub(crate) fn born(number: u64) -> Born {
-    Born { epoch: epoch(), number }
+    Born { epoch: epoch(), number, tick: 0, at: Duration::ZERO }
 }
 
 /// A ledger of that epoch.
@@ -32,7 +32,7 @@ pub(crate) fn at(secs: u64) -> Moment {
 /// A record of `grade` that names `tags`.
 pub(crate) fn record(grade: Grade, tags: &[&str]) -> Record {
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-    Record { grade, tags, source: String::new(), id: String::new(), at: 0 }
+    Record { grade, tags, source: String::new(), id: String::new(), at: 0, report: false }
 }
 
 /// A key for `path`.

@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn births_of_two_epochs_do_not_compare() {
-        let elsewhere = Born { epoch: Epoch(epoch().0 + 1), number: 9 };
+        let elsewhere = Born { epoch: Epoch(epoch().0 + 1), ..born(9) };
         let foreign = Arc::new(Entry::new(EntryParts { born: elsewhere, body: "foreign".into(), ..parts("/a", 0) }));
         check("the last one kept", &[Arc::clone(&foreign), variant("ours", &[], 1, 0, 0)], &["ours"]);
         check("also the other way round", &[variant("ours", &[], 1, 0, 0), foreign], &["foreign"]);

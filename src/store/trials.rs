@@ -28,7 +28,7 @@ impl World {
     fn fill(&mut self, which: usize, turn: usize) -> bool {
         let (birth, value) = &mut self.fills[which];
         match (turn, *birth) {
-            (0, _) => *birth = Some(self.store.ledger().born()),
+            (0, _) => *birth = Some(self.store.ledger().born(at(0))),
             (1, _) => *value = self.backend,
             (_, Some(birth)) => {
                 let body = value.to_string().into();
@@ -279,7 +279,7 @@ proptest! {
         for (serial, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Keep { path, language, tag, late, date } => {
-                    let born = store.ledger().born().number.saturating_sub(late);
+                    let born = store.ledger().born(at(0)).number.saturating_sub(late);
                     let held = Held { serial, language: LANGUAGES[language], tag, born, date: model.now - date };
                     prop_assert_eq!(keep(&store, path, &held, model.now), model.keep(path, held));
                 }

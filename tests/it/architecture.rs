@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("changes", &["store", "fleet", "policy"]),
     ("serve", &["rfc", "policy", "store", "fleet", "upstream", "changes"]),
     ("listen", &[]),
-    ("admin", &["serve", "store", "changes", "policy", "rfc", "listen", "upstream"]),
+    ("admin", &["serve", "store", "changes", "policy", "rfc", "listen", "upstream", "fleet"]),
     ("config", &["serve", "policy", "store", "listen", "upstream", "rfc", "admin"]),
     ("demo", &[]),
     ("telemetry", &["rfc"]),

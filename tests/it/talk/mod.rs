@@ -162,13 +162,15 @@ impl Talk {
     pub async fn purge(&self, selector: Selector, purge: Purge) {
         self.transcript.note(format!("purge {purge:?} {selector:?}"));
         let change = Change::new(selector, purge, Source::Api);
-        self.gateway.bus().publish(&[change], self.clock.now()).await.unwrap();
+        let published = self.gateway.bus().publish(&[change], self.clock.now()).await.unwrap();
+        assert!(matches!(published, forebay::changes::Published::Logged(_)), "{published:?}");
     }
 
     /// Applies what other gateways of the fleet announce, from now on.
     pub fn follows(self) -> Self {
         let bus = Arc::clone(self.gateway.bus());
-        tokio::spawn(async move { bus.follow(std::future::pending()).await });
+        let clock = self.clock.clone();
+        tokio::spawn(async move { bus.follow(&clock, std::future::pending()).await });
         self
     }
 

@@ -1,0 +1,129 @@
+//! How a node keeps the log in sight.
+//!
+//! Every quarter of Δ it sends a heartbeat and hears where the log ends. If it has applied the log up to there, it may go
+//! on by what it knows for Δ, counted from when the heartbeat was *sent*: the answer may have been long on its way. The
+//! heartbeat is answered by the master, so it also shows what nothing else would: that the log has begun another life, or
+//! that another log of the same length stands in its place.
+
+use std::sync::atomic::Ordering;
+
+use super::Bus;
+use crate::clock::{Clock, Moment};
+use crate::fleet::{Beat, Beating, FleetError, Place};
+use crate::store::{Grade, Record};
+
+impl Bus {
+    /// Sends heartbeats until `shutdown` ends. To be run once, for as long as the node serves. Not needed where the log
+    /// cannot be lost from sight.
+    pub async fn keep_in_sight(&self, clock: &Clock, shutdown: impl Future<Output = ()>) {
+        tokio::pin!(shutdown);
+        loop {
+            // Never dropped half-way: what was asked of the fleet would be carried out later.
+            self.beat(clock).await;
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = tokio::time::sleep(self.settings.delta / 4) => {}
+                () = self.hurry.notified() => {}
+            }
+        }
+    }
+
+    /// One heartbeat, and all that follows from its answer.
+    pub async fn beat(&self, clock: &Clock) {
+        let sent = clock.now();
+        let heard = self.heard.load(Ordering::Acquire);
+        let applied = heard.then(|| self.ledger.place());
+        let beating = Beating { node: self.settings.node.clone(), applied, lease: self.settings.delta };
+        let answer = self.fleet.beat(&beating).await;
+        let done = match answer {
+            Ok(beat) => self.hear(&beat, sent, clock).await,
+            Err(error) => Err(error),
+        };
+        self.told(done);
+    }
+
+    async fn hear(&self, beat: &Beat, sent: Moment, clock: &Clock) -> Result<(), FleetError> {
+        let now = clock.now();
+        self.timebase.learn(beat.time, sent, now);
+        self.scribe.store(beat.scribe, Ordering::Release);
+        {
+            let _turn = self.turn.lock().await;
+            self.reach(beat.place, now).await?;
+        }
+        let place = self.ledger.place();
+        if place.epoch == beat.place.epoch && place.number >= beat.place.number {
+            self.ledger.keep_in_sight(sent.mono.saturating_add(self.settings.delta));
+        }
+        self.flush(now).await
+    }
+
+    /// Applies the log up to `end`, where it ended a moment ago; or begins anew there if what is known does not lead there.
+    async fn reach(&self, end: Place, now: Moment) -> Result<(), FleetError> {
+        let first = !self.heard.swap(true, Ordering::AcqRel);
+        let place = self.ledger.place();
+        if place.epoch != end.epoch {
+            self.broken.store(false, Ordering::Release);
+            self.ledger.begin(end);
+            if !first {
+                tracing::warn!(epoch = %end.epoch, "the log of changes has begun another life; what is older is validated");
+                self.append_again(now);
+            }
+            return Ok(());
+        }
+        if place.number < end.number {
+            self.read_on(now).await?;
+        }
+        let place = self.ledger.place();
+        let astray = place.number == end.number && place.nonce != end.nonce;
+        if self.broken.swap(false, Ordering::AcqRel) || astray || place.number < end.number {
+            tracing::warn!(at = place.number, "the log of changes does not follow; what is older is validated");
+            self.count_lost(place.number.saturating_add(1), end.number.max(place.number.saturating_add(1)));
+            self.ledger.begin(end);
+        }
+        Ok(())
+    }
+
+    /// The end of the old log may be lost: what was seen of it is appended again, as a purge. Until that has been done it
+    /// waits with what could not be appended, and holds here.
+    fn append_again(&self, now: Moment) {
+        let tags = self.recent().tags(now, self.settings.delta * 2);
+        for tags in tags.chunks(super::bus::RECORD_TAGS) {
+            self.hold_back(Record {
+                grade: Grade::Hard,
+                tags: tags.to_vec(),
+                source: String::from("epoch"),
+                id: String::new(),
+                at: now.wall.as_secs(),
+                report: false,
+            });
+        }
+    }
+
+    /// Appends what was queued while the log was out of reach. What was missed meanwhile has been applied before.
+    async fn flush(&self, now: Moment) -> Result<(), FleetError> {
+        if !self.ledger.is_pending() {
+            return Ok(());
+        }
+        while let Some(record) = self.queue.first() {
+            self.append(&record, now).await?;
+            self.queue.appended();
+        }
+        let Some(tick) = self.queue.flushed() else { return Ok(()) };
+        self.catch_up(now).await?;
+        // If it did not follow, it is not known to have been applied. The next heartbeat sees to it.
+        if !self.broken.load(Ordering::Acquire) {
+            self.ledger.settled(tick);
+        }
+        Ok(())
+    }
+
+    fn told(&self, done: Result<(), FleetError>) {
+        let well = done.is_ok();
+        if self.well.swap(well, Ordering::AcqRel) != well {
+            match done {
+                Ok(()) => tracing::info!("the fleet's log is in sight"),
+                Err(error) => tracing::warn!(%error, "the fleet's log cannot be reached"),
+            }
+        }
+    }
+}
