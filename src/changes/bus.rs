@@ -221,11 +221,11 @@ impl Bus {
     pub(super) async fn announce(&self, records: impl Iterator<Item = Record>, now: Moment) -> Published {
         let place = self.ledger.place();
         let mut receipt = Receipt { epoch: place.epoch, number: place.number };
-        let mut kept_back: Option<FleetError> = None;
+        // What is queued goes first: changes are appended in the order in which they were announced.
+        let mut kept_back = (!self.queue.is_empty()).then_some(FleetError::Away);
         let mut said = Vec::new();
         for record in records {
-            // What is queued goes first: changes are appended in the order in which they were announced.
-            if kept_back.is_none() && self.queue.is_empty() {
+            if kept_back.is_none() {
                 match self.append(&record, now).await {
                     Ok(logged) => {
                         receipt = logged;

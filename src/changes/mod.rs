@@ -10,6 +10,8 @@ mod change;
 mod everywhere;
 mod queue;
 mod sight;
+#[cfg(test)]
+mod trials;
 
 pub use bus::{AuditLine, Bus, BusError, BusSettings, Published, Receipt};
 pub use change::{Action, Change, Purge, Selector, Source};

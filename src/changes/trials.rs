@@ -1,0 +1,336 @@
+//! Nodes of one fleet, over a network whose links can be cut: what a bus promises when the log is out of reach, begins
+//! another life, or is not what it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Bus, BusSettings, Change, Everywhere, Published, Purge, Selector, Source};
+use crate::clock::Clock;
+use crate::fleet::{Append, Epoch, Fleet, Grade, InProcess, LinkState};
+use crate::policy::tags::hash_tag;
+use crate::store::{Born, Ledger, LedgerSettings, Sight, Standing};
+
+const DELTA: Duration = Duration::from_secs(2);
+
+/// One node.
+struct Node {
+    bus: Arc<Bus>,
+    ledger: Arc<Ledger>,
+    link: InProcess,
+    clock: Clock,
+}
+
+impl Node {
+    fn new(name: &str, link: InProcess) -> Self {
+        let ledger = Arc::new(Ledger::adrift(LedgerSettings::default()));
+        let settings = BusSettings { node: name.to_owned(), delta: DELTA };
+        let bus = Bus::new(Fleet::InProcess(link.clone()), Arc::clone(&ledger)).on(settings);
+        Self { bus: Arc::new(bus), ledger, link, clock: Clock::starting_at(Duration::from_secs(1_000)) }
+    }
+
+    /// Two nodes that have made themselves known.
+    async fn pair() -> (Self, Self) {
+        let link = InProcess::network();
+        let (a, b) = (Self::new("a", link.clone()), Self::new("b", link.another()));
+        a.beat().await;
+        b.beat().await;
+        (a, b)
+    }
+
+    async fn beat(&self) {
+        self.bus.beat(&self.clock).await;
+    }
+
+    fn born(&self) -> Born {
+        self.ledger.born(self.clock.now())
+    }
+
+    async fn purge(&self, tag: &str, purge: Purge) -> Published {
+        self.bus.publish(&[change(tag, purge)], self.clock.now()).await.expect("a tag")
+    }
+
+    fn standing(&self, born: Born, tag: &str) -> Standing {
+        self.ledger.standing_of(born, &[hash_tag(&format!("tag:{tag}"))])
+    }
+
+    fn sees(&self) -> bool {
+        self.ledger.sight(self.clock.now()) == Sight::Clear
+    }
+
+    /// Does in the background what a running node does.
+    fn runs(&self) {
+        for follows in [true, false] {
+            let (bus, clock) = (Arc::clone(&self.bus), self.clock.clone());
+            if follows {
+                tokio::spawn(async move { bus.follow(&clock, std::future::pending()).await });
+            } else {
+                tokio::spawn(async move { bus.keep_in_sight(&clock, std::future::pending()).await });
+            }
+        }
+    }
+
+    async fn purge_everywhere(&self, tag: &str) -> Everywhere {
+        let changes = [change(tag, Purge::Hard)];
+        self.bus.publish_everywhere(&changes, &self.clock, DELTA * 3).await.expect("a tag")
+    }
+}
+
+fn change(tag: &str, purge: Purge) -> Change {
+    Change::new(Selector::Tag(tag.to_owned()), purge, Source::Api)
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_blind_before_its_first_heartbeat_and_when_its_lease_has_run_out() {
+    let (a, _) = Node::pair().await;
+    let stranger = Node::new("c", a.link.another());
+    assert!(!stranger.sees() && a.sees());
+    let early = stranger.born();
+    stranger.beat().await;
+    assert!(stranger.sees());
+    assert_eq!(stranger.standing(early, "x"), Standing::Check, "what it kept before it had heard is validated");
+    a.link.connection(LinkState::Down);
+    pass(DELTA - Duration::from_millis(1)).await;
+    assert!(a.sees());
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(a.ledger.sight(a.clock.now()), Sight::Blind { since: DELTA });
+    a.beat().await;
+    assert!(!a.sees());
+    a.link.connection(LinkState::Up);
+    a.beat().await;
+    assert!(a.sees());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_counts_from_when_the_heartbeat_was_sent() {
+    let (a, _) = Node::pair().await;
+    pass(Duration::from_secs(1)).await;
+    a.link.connection(LinkState::Silent);
+    let beating = tokio::spawn({
+        let (bus, clock) = (Arc::clone(&a.bus), a.clock.clone());
+        async move { bus.beat(&clock).await }
+    });
+    pass(Duration::from_millis(40)).await;
+    a.link.connection(LinkState::Up);
+    beating.await.expect("ends");
+    pass(DELTA - Duration::from_millis(41)).await;
+    assert!(a.sees());
+    pass(Duration::from_millis(1)).await;
+    assert!(!a.sees(), "the 40 ms on the way are not given twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_node_has_purged_holds_after_the_next_heartbeat_at_the_latest() {
+    let (a, b) = Node::pair().await;
+    let before = b.born();
+    assert!(matches!(a.purge("x", Purge::Hard).await, Published::Logged(_)));
+    assert_eq!((a.standing(before, "x"), b.standing(before, "x")), (Standing::Void, Standing::Valid));
+    b.beat().await;
+    assert_eq!((b.standing(before, "x"), b.standing(before, "y")), (Standing::Void, Standing::Valid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p09_a_purge_without_the_log_holds_here_and_is_appended_when_the_log_is_back() {
+    let (a, b) = Node::pair().await;
+    let (here, there) = (a.born(), b.born());
+    a.link.connection(LinkState::Down);
+    assert!(matches!(a.purge("x", Purge::Soft).await, Published::Queued(_)));
+    assert!(matches!(a.purge("y", Purge::Hard).await, Published::Queued(_)));
+    assert_eq!((a.standing(here, "x"), a.standing(here, "y")), (Standing::Soft, Standing::Void));
+    let later = a.born();
+    assert_eq!(a.standing(later, "y"), Standing::Valid, "what is fetched afterwards is not hit");
+    assert!(!a.ledger.admits(here, later), "and nobody who came afterwards is given the old answer");
+    // Meanwhile somebody else changes something.
+    assert!(matches!(b.purge("z", Purge::Hard).await, Published::Logged(_)));
+    a.link.connection(LinkState::Up);
+    assert!(matches!(a.purge("w", Purge::Hard).await, Published::Queued(_)), "in the order of their announcement");
+    a.beat().await;
+    b.beat().await;
+    for tag in ["x", "y", "z", "w"] {
+        assert_eq!((tag, a.standing(here, tag), b.standing(there, tag)), (tag, Standing::Void, Standing::Void));
+    }
+    assert!(!a.ledger.is_pending() && a.bus.queued() == 0);
+    let tags: Vec<String> = b.bus.audit(9).into_iter().flat_map(|line| line.tags).collect();
+    assert_eq!(tags, ["tag:w", "tag:y", "tag:x", "tag:z"], "the newest first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r05_a_log_that_comes_back_empty_is_another_life_and_everything_older_is_validated() {
+    let (a, b) = Node::pair().await;
+    assert!(matches!(a.purge("x", Purge::Hard).await, Published::Logged(_)));
+    let before = (a.born(), b.born());
+    a.link.restart_empty();
+    for node in [&a, &b] {
+        node.beat().await;
+        assert!(node.sees());
+    }
+    assert_eq!((a.standing(before.0, "y"), b.standing(before.1, "y")), (Standing::Check, Standing::Check));
+    assert_eq!(a.standing(a.born(), "x"), Standing::Valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r07_what_a_failover_lost_is_appended_again_by_whoever_has_seen_it() {
+    let (a, b) = Node::pair().await;
+    assert!(matches!(a.purge("x", Purge::Hard).await, Published::Logged(_)));
+    a.link.fail_over(1);
+    // The other node joins the new life first, and keeps something in it.
+    b.beat().await;
+    let there = b.born();
+    assert_eq!(b.standing(there, "x"), Standing::Valid);
+    a.beat().await;
+    b.beat().await;
+    assert_eq!((b.standing(there, "x"), b.standing(there, "y")), (Standing::Void, Standing::Valid));
+    assert!(!a.ledger.is_pending());
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_that_a_failover_gave_to_other_records_are_not_mistaken_for_the_old_ones() {
+    let (a, b) = Node::pair().await;
+    for tag in ["x", "y"] {
+        assert!(matches!(a.purge(tag, Purge::Hard).await, Published::Logged(_)));
+    }
+    b.beat().await;
+    let (before, number) = (b.born(), b.ledger.applied());
+    a.link.fail_over(2);
+    a.beat().await;
+    while a.ledger.applied() < number + 1 {
+        assert!(matches!(a.purge("z", Purge::Hard).await, Published::Logged(_)));
+    }
+    assert_eq!(b.standing(before, "z"), Standing::Valid, "it has not heard yet");
+    b.beat().await;
+    assert_eq!(b.standing(before, "z"), Standing::Check);
+    assert_ne!(b.born().epoch, before.epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_does_not_follow_makes_a_node_begin_anew() {
+    let (a, b) = Node::pair().await;
+    let before = b.born();
+    // A log of the same epoch that holds something else at the same number.
+    let place = b.ledger.place();
+    b.ledger.begin(crate::fleet::Place { nonce: place.nonce ^ 1, ..place });
+    let _ = before;
+    let kept = b.born();
+    assert!(matches!(a.purge("x", Purge::Hard).await, Published::Logged(_)));
+    b.beat().await;
+    assert_eq!(b.standing(kept, "y"), Standing::Check);
+    assert_eq!((b.bus.lost() > 0, b.sees(), b.ledger.applied()), (true, true, a.ledger.applied()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn falling_off_the_log_costs_validations_and_nothing_else() {
+    let log = InProcess::with_retention(3);
+    let place = log.in_sight().expect("in this process");
+    let ledger = Arc::new(Ledger::new(place.epoch, LedgerSettings::default()));
+    let bus = Bus::new(Fleet::InProcess(log.clone()), Arc::clone(&ledger));
+    let now = Clock::starting_at(Duration::ZERO).now();
+    let before = ledger.born(now);
+    for number in 0..9 {
+        let record = Bytes::from(format!("{{\"type\":\"mark\",\"grade\":\"hard\",\"tags\":[\"tag:{number}\"]}}"));
+        log.append(Append::new(record, Grade::Hard, Vec::new(), false)).await.expect("appended");
+    }
+    bus.catch_up(now).await.expect("read");
+    assert_eq!((ledger.applied(), bus.lost()), (9, 6));
+    assert_eq!(ledger.standing_of(before, &[hash_tag("tag:0")]), Standing::Check);
+    assert_eq!(ledger.standing_of(before, &[hash_tag("tag:8")]), Standing::Void);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_of_the_fleet_is_acknowledged_when_every_node_has_applied_it() {
+    let (a, b) = Node::pair().await;
+    pass(DELTA * 2).await;
+    a.runs();
+    b.runs();
+    pass(Duration::from_millis(10)).await;
+    let (before, began) = (b.born(), a.clock.now());
+    assert!(matches!(a.purge_everywhere("x").await, Everywhere::Applied(_)));
+    assert_eq!(b.standing(before, "x"), Standing::Void);
+    let took = a.clock.now().since(began);
+    assert!(took < Duration::from_millis(20), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_is_waited_for_until_its_lease_has_run_out() {
+    let (a, b) = Node::pair().await;
+    pass(DELTA * 2).await;
+    a.runs();
+    b.beat().await;
+    b.link.connection(LinkState::Down);
+    let began = a.clock.now();
+    assert!(matches!(a.purge_everywhere("x").await, Everywhere::Applied(_)));
+    assert!(!b.sees(), "it does not go on by what it knows");
+    let took = a.clock.now().since(began);
+    assert!(took >= DELTA && took < DELTA + DELTA / 5, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lives_and_does_not_apply_is_named() {
+    let (a, b) = Node::pair().await;
+    pass(DELTA * 2).await;
+    a.runs();
+    // It sends heartbeats, and says each time that it is where it was.
+    let stuck = crate::fleet::Beating { node: String::from("b"), applied: Some(b.ledger.place()), lease: DELTA };
+    let link = b.link.clone();
+    tokio::spawn(async move {
+        loop {
+            link.beat(&stuck).await.expect("connected");
+            tokio::time::sleep(DELTA / 4).await;
+        }
+    });
+    pass(Duration::from_millis(10)).await;
+    match a.purge_everywhere("x").await {
+        Everywhere::Lagging(_, nodes) => assert_eq!(nodes, ["b"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_new_life_the_nodes_of_the_last_one_are_given_the_time_of_their_leases() {
+    let (a, b) = Node::pair().await;
+    pass(DELTA * 2).await;
+    b.beat().await;
+    a.link.fail_over(0);
+    // The old life's node is not known to the new one, and still goes on by what it knows.
+    b.link.connection(LinkState::Down);
+    a.beat().await;
+    a.runs();
+    assert!(matches!(a.purge_everywhere("x").await, Everywhere::Applied(_)));
+    assert!(!b.sees());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_that_an_epoch_came_between_is_not_given_for_the_old_one() {
+    let (a, b) = Node::pair().await;
+    pass(DELTA * 2).await;
+    a.runs();
+    b.beat().await;
+    b.link.connection(LinkState::Down);
+    let waiting = tokio::spawn({
+        let (bus, clock) = (Arc::clone(&a.bus), a.clock.clone());
+        async move { bus.publish_everywhere(&[change("x", Purge::Hard)], &clock, DELTA * 4).await }
+    });
+    pass(Duration::from_millis(500)).await;
+    let old = a.ledger.epoch();
+    a.link.fail_over(1);
+    let receipt = match waiting.await.expect("ends").expect("a tag") {
+        Everywhere::Applied(receipt) => receipt,
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(receipt.epoch, old);
+    assert_eq!(receipt.epoch, a.ledger.epoch());
+    let named = a.bus.audit(9).iter().filter(|line| line.tags == ["tag:x"]).count();
+    assert!(named >= 2, "said again: {named}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_log_a_purge_of_the_fleet_is_never_acknowledged() {
+    let (a, _) = Node::pair().await;
+    a.link.connection(LinkState::Down);
+    assert!(matches!(a.purge_everywhere("x").await, Everywhere::Queued(_)));
+    assert_ne!(a.born().epoch, Epoch(0));
+}
