@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex as Turn, Notify};
 
 use super::Change;
+use super::held::Held;
 use super::queue::{Queue, Recent};
 use crate::clock::Moment;
 use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Timebase};
@@ -55,6 +56,8 @@ pub struct Bus {
     pub(super) turn: Turn<()>,
     /// Changes that hold here and are not in the log.
     pub(super) queue: Queue,
+    /// What was heard and has not been seen in the log yet.
+    held: Mutex<Held>,
     /// Changes of the last moments: what the log may have lost when its epoch ends.
     pub(super) recent: Mutex<Recent>,
     /// A record did not follow: this node has to begin anew at its next heartbeat.
@@ -158,6 +161,7 @@ impl Bus {
             ledger,
             turn: Turn::new(()),
             queue: Queue::default(),
+            held: Mutex::default(),
             recent: Mutex::default(),
             broken: AtomicBool::new(false),
             scribe: AtomicBool::new(false),
@@ -261,6 +265,21 @@ impl Bus {
         Ok(Receipt { epoch: appended.place.epoch, number: appended.place.number })
     }
 
+    /// Appends what the backend has announced, if this node is the fleet's scribe at that moment; with `read_up_to`, also
+    /// notes that the stream of that name has been read up to that id.
+    pub(super) async fn append_as_scribe(
+        &self,
+        record: &Record,
+        read_up_to: Option<(&str, &str)>,
+    ) -> Result<(), FleetError> {
+        let append = Append {
+            as_scribe: Some(self.settings.node.clone()),
+            read_up_to: read_up_to.map(|(stream, id)| (stream.to_owned(), id.to_owned())),
+            ..self.append_of(record)
+        };
+        self.fleet.append(append).await.map(drop)
+    }
+
     /// Applies a change here, and queues it for the log.
     pub(super) fn hold_back(&self, record: Record) {
         let tick = self.ledger.pend(&record);
@@ -342,6 +361,7 @@ impl Bus {
         if record.report {
             self.hurry.notify_one();
         }
+        self.held().seen(&record.id);
         self.recent().add(&record, now, self.settings.delta * 2);
         self.note(logged.place.number, record);
         true
@@ -374,6 +394,10 @@ impl Bus {
     // Nothing that holds them can panic half-way.
     fn trail(&self) -> std::sync::MutexGuard<'_, VecDeque<AuditLine>> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {

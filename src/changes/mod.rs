@@ -8,6 +8,7 @@
 mod bus;
 mod change;
 mod everywhere;
+mod held;
 mod queue;
 mod sight;
 #[cfg(test)]
