@@ -8,3 +8,4 @@
 mod redis;
 
 mod servers;
+mod topologies;
