@@ -213,15 +213,15 @@ impl Backend {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let (head, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         if body.collect().await.is_err() {
             return Ok(status(StatusCode::BAD_REQUEST));
         }
-        let path = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let path = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let setting = self.setting(&path);
-        let answer = match head.method {
+        let answer = match parts.method {
             Method::GET | Method::HEAD => {
-                let held = head.headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+                let held = parts.headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
                 self.page(&path, |page| page.read(&path, held, &setting))
             }
             Method::PUT => self.page(&path, |page| page.write(&setting, self.shared.clock.now())),
