@@ -105,8 +105,8 @@ impl Way {
 impl Proxy {
     /// A proxy in front of `target`, without any fault.
     pub async fn start(target: SocketAddr) -> Self {
-        let address = ports::loopback(ports::free());
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = ports::listener().await;
+        let address = listener.local_addr().unwrap();
         let (listens, is_listening) = watch::channel(true);
         let this = Self {
             address,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,8 +21,8 @@ pub struct Front {
 impl Front {
     /// Listens on a free port, shows this certificate, and passes on to `target`.
     pub async fn start(certificate: &Certificate, target: SocketAddr) -> Self {
-        let port = ports::free();
-        let listener = TcpListener::bind(ports::loopback(port)).await.unwrap();
+        let listener = ports::listener().await;
+        let port = listener.local_addr().unwrap().port();
         let acceptor = acceptor(certificate);
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
