@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, Notify};
 
-use super::Change;
 use super::held::Held;
 use super::queue::{Queue, Recent};
+use super::{Change, sight};
 use crate::clock::Moment;
 use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Timebase};
 use crate::store::{Applied, EVERYTHING, Grade, Ledger, Record};
@@ -70,6 +70,7 @@ pub struct Bus {
     pub(super) well: AtomicBool,
     /// How the fleet's clock relates to this node's.
     pub(super) timebase: Timebase,
+    pub(super) counts: sight::Counts,
     /// A heartbeat is wanted now.
     pub(super) hurry: Notify,
     trail: Mutex<VecDeque<AuditLine>>,
@@ -168,6 +169,7 @@ impl Bus {
             heard: AtomicBool::new(false),
             well: AtomicBool::new(true),
             timebase: Timebase::default(),
+            counts: sight::Counts::default(),
             hurry: Notify::new(),
             trail: Mutex::default(),
             lost: AtomicU64::new(0),

@@ -23,3 +23,4 @@ pub use change::{Action, Change, Purge, Selector, Source};
 pub use everywhere::Everywhere;
 pub use hear::{HeardStats, Hearing};
 pub use rules::{ChangeRuleSettings, ChangeRules, RuleProblem, TARGET_KINDS};
+pub use sight::SightStats;

@@ -447,7 +447,8 @@ async fn ps01_what_is_no_message_is_dropped_counted_and_harms_nobody() {
     let hearing = a.listens();
     a.runs();
     pass(DELTA * 2).await;
-    let bad: [&'static [u8]; 5] = [b"", b"\xff", b"[]", b"{\"eventType\":\"other\"}", b"{\"eventType\":\"thing-changed\"}"];
+    let bad: [&'static [u8]; 5] =
+        [b"", b"\xff", b"[]", b"{\"eventType\":\"other\"}", b"{\"eventType\":\"thing-changed\"}"];
     for payload in bad {
         a.link.publish("things", Bytes::from_static(payload)).await.expect("connected");
     }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::catalogue::{self as names, FetchResult, Metric, Outcome, PurgeGrade, StatusClass};
+use super::fleet::FleetGauges;
 use super::histogram::{Histogram, bucket_end};
 use super::metrics::{Metrics, Totals};
 use crate::rfc::Reason;
@@ -45,6 +46,8 @@ pub struct Gauges {
     pub uptime: Duration,
     /// One per backend.
     pub origins: Vec<OriginGauge>,
+    /// What concerns the fleet; nothing where there is none.
+    pub fleet: Option<FleetGauges>,
 }
 
 /// The state of one backend.
@@ -70,11 +73,14 @@ impl Metrics {
         page.requests(&totals);
         page.backends(&totals, &gauges.origins);
         page.node(gauges);
+        if let Some(fleet) = &gauges.fleet {
+            page.fleet(&totals, fleet);
+        }
         page.text
     }
 }
 
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
@@ -157,16 +163,16 @@ impl Page {
     }
 
     /// The two lines above a metric's samples. The sentences of the catalogue hold nothing that needs escaping.
-    fn family(&mut self, metric: &Metric) {
+    pub(super) fn family(&mut self, metric: &Metric) {
         self.push(format_args!("# HELP {} {}\n", metric.name, metric.help));
         self.push(format_args!("# TYPE {} {}\n", metric.name, metric.kind.word()));
     }
 
-    fn number(&mut self, metric: &Metric, values: &[&str], number: u64) {
+    pub(super) fn number(&mut self, metric: &Metric, values: &[&str], number: u64) {
         self.sample(metric.name, metric.labels, values, &number.to_string());
     }
 
-    fn histogram(&mut self, metric: &Metric, values: &[&str], histogram: Histogram<'_>) {
+    pub(super) fn histogram(&mut self, metric: &Metric, values: &[&str], histogram: Histogram<'_>) {
         let labels: Vec<&str> = metric.labels.iter().copied().chain(["le"]).collect();
         let name = format!("{}_bucket", metric.name);
         let mut reached = 0_u64;
@@ -180,7 +186,7 @@ impl Page {
         self.sample(&format!("{}_count", metric.name), metric.labels, values, &reached.to_string());
     }
 
-    fn sample(&mut self, name: &str, labels: &[&str], values: &[&str], number: &str) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[&str], values: &[&str], number: &str) {
         self.text.push_str(name);
         for (index, (label, value)) in labels.iter().zip(values).enumerate() {
             let before = if index == 0 { '{' } else { ',' };
@@ -216,7 +222,7 @@ impl std::fmt::Display for Escaped<'_> {
 }
 
 /// Seconds as an exact decimal number without needless zeros.
-fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
