@@ -232,7 +232,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::telemetry::NO_ROUTE;
+    use crate::telemetry::{FleetWork, NO_ROUTE};
 
     fn metrics() -> Metrics {
         Metrics::new(&["users".to_owned(), "a \"b\"\\\n".to_owned()], &["main".to_owned()])
@@ -241,6 +241,12 @@ mod tests {
     fn gauges() -> Gauges {
         let origins = vec![OriginGauge { name: "main".to_owned(), healthy: true, in_flight: 3, ..Default::default() }];
         Gauges { memory_bytes: 77, uptime: Duration::from_millis(1_500), origins, ..Default::default() }
+    }
+
+    fn in_a_fleet() -> Gauges {
+        let blind = Duration::from_millis(2_500);
+        let fleet = FleetGauges { in_sight: true, blind, refusals: vec![("checksum", 4)], ..FleetGauges::default() };
+        Gauges { fleet: Some(fleet), ..gauges() }
     }
 
     #[test]
@@ -281,8 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn a_node_on_its_own_has_no_fleet_to_tell_of() {
+        let metrics = metrics();
+        metrics.shared(FleetWork::Acknowledged, Duration::from_millis(3));
+        let page = metrics.render(&in_a_fleet());
+        for line in [
+            "forebay_fleet_in_sight 1",
+            "forebay_fleet_blind_seconds_total 2.5",
+            r#"forebay_shared_refusals_total{reason="checksum"} 4"#,
+            "forebay_purge_acknowledged_seconds_sum 0.003",
+            "forebay_shared_duration_seconds_count 0",
+        ] {
+            assert!(page.lines().any(|written| written == line), "{line} is missing from\n{page}");
+        }
+        assert!(!metrics.render(&gauges()).contains("forebay_fleet"));
+    }
+
+    #[test]
     fn every_metric_of_the_catalogue_is_on_the_page_once_and_every_sample_in_the_catalogue() {
-        let page = metrics().render(&gauges());
+        let page = metrics().render(&in_a_fleet());
         for metric in names::ALL {
             let head = format!("# TYPE {} {}", metric.name, metric.kind.word());
             assert_eq!(page.lines().filter(|line| *line == head).count(), 1, "{head}");

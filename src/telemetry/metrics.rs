@@ -317,7 +317,9 @@ mod tests {
             histogram(layout.request_duration(*outcome));
         }
         (0..2).for_each(|origin| histogram(layout.fetch_duration(origin)));
-        FleetWork::ALL.iter().for_each(|work| histogram(layout.fleet_duration(*work)));
+        for work in FleetWork::ALL {
+            histogram(layout.fleet_duration(*work));
+        }
         for route in 0..3 {
             taken[layout.bytes(route)] += 1;
             for outcome in Outcome::ALL {
