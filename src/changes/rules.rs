@@ -113,7 +113,7 @@ impl ChangeRules {
     ///
     /// # Errors
     /// All problems at once, in the order of the rules.
-    pub fn compile(settings: Vec<ChangeRuleSettings>) -> Result<Self, Vec<RuleProblem>> {
+    pub fn compile(settings: &[ChangeRuleSettings]) -> Result<Self, Vec<RuleProblem>> {
         let rules = compile::compile(settings)?;
         let patterns = rules.iter().enumerate().flat_map(|(number, rule)| {
             rule.targets

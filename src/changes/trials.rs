@@ -107,7 +107,7 @@ fn rules() -> ChangeRules {
     let on_channel = ChangeRuleSettings { channel: Some(String::from("things")), ..rule.clone() };
     let on_stream =
         ChangeRuleSettings { name: Some(String::from("stream")), stream: Some(String::from("log")), ..rule };
-    ChangeRules::compile(vec![on_channel, on_stream]).expect("rules")
+    ChangeRules::compile(&[on_channel, on_stream]).expect("rules")
 }
 
 fn message(id: u64) -> Bytes {

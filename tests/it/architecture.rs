@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("serve", &["rfc", "policy", "store", "fleet", "upstream", "changes"]),
     ("listen", &[]),
     ("admin", &["serve", "store", "changes", "policy", "rfc", "listen", "upstream", "fleet"]),
-    ("config", &["serve", "policy", "store", "listen", "upstream", "rfc", "admin"]),
+    ("config", &["serve", "policy", "store", "listen", "upstream", "rfc", "admin", "changes", "fleet"]),
     ("demo", &[]),
     ("telemetry", &["rfc"]),
     ("breaker", &[]),
@@ -41,6 +41,8 @@ const IN_PART: &[(&str, &str, &[&str])] = &[
     ("telemetry", "rfc", &["Reason", "Moment"]),
     // Nobody imports admin but for what an operator may say about it.
     ("config", "admin", &["AdminSettings"]),
+    // What the operator wrote about messages, and what is wrong with it.
+    ("config", "changes", &["ChangeRuleSettings", "ChangeRules", "TARGET_KINDS"]),
     // Nobody imports the command line but for its one way of writing to standard output.
     ("app", "cli", &["say"]),
 ];

@@ -38,13 +38,13 @@ impl fmt::Display for RuleProblem {
     }
 }
 
-pub(super) fn compile(settings: Vec<ChangeRuleSettings>) -> Result<Vec<Rule>, Vec<RuleProblem>> {
+pub(super) fn compile(settings: &[ChangeRuleSettings]) -> Result<Vec<Rule>, Vec<RuleProblem>> {
     if settings.len() > MAX_RULES {
         let message = format!("there are {} change rules; the limit is {MAX_RULES}", settings.len());
         return Err(vec![RuleProblem { rule: MAX_RULES, key: "", message, hint: None }]);
     }
     let mut problems = Problems::default();
-    let names = names(&settings, &mut problems);
+    let names = names(settings, &mut problems);
     let mut rules = Vec::with_capacity(settings.len());
     for (number, (settings, name)) in settings.iter().zip(names).enumerate() {
         problems.rule = number;

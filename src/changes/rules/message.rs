@@ -69,7 +69,8 @@ fn digest<'a>(kind: &'static str, parts: impl IntoIterator<Item = &'a [u8]>) -> 
     }
     let digest = context.finish();
     let (half, _) = digest.as_ref().split_at(16);
-    half.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    half.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The object that `bytes` are.

@@ -35,10 +35,13 @@ fn setting(line: &str) -> ChangeRuleSettings {
     rule
 }
 
+fn settings(lines: &[&str]) -> Vec<ChangeRuleSettings> {
+    lines.iter().map(|line| setting(line)).collect()
+}
+
 fn rules(lines: &[&str]) -> ChangeRules {
     let said = |problems: Vec<RuleProblem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    ChangeRules::compile(lines.iter().map(|line| setting(line)).collect())
-        .unwrap_or_else(|problems| panic!("{}", said(problems)))
+    ChangeRules::compile(&settings(lines)).unwrap_or_else(|problems| panic!("{}", said(problems)))
 }
 
 /// The changes as full names, soft ones with `~`; or why there are none.
@@ -112,7 +115,7 @@ fn a_record_of_a_stream_is_a_message_too() {
     assert_eq!(record(&[(b"id", b"7")]), "tag:b:7", "a flat one");
     assert_eq!(record(&[(b"data", b"\xff"), (b"id", b"7")]), "not-utf8", "no rule can read it");
     assert_eq!(record(&[(b"data", b"{}")]), "missing-field");
-    assert_eq!(record(&[(b"data", &[b' '; MAX_MESSAGE])]), "too-large");
+    assert_eq!(record(&[(b"data", &vec![b' '; MAX_MESSAGE])]), "too-large");
     check(&rules, &[("changes", PROFILE, "no-rule")]);
     assert_eq!((rules.subscriptions().len(), rules.streams().len()), (0, 2));
 }
@@ -179,7 +182,7 @@ fn more_than_one_message_may_name_is_everything_the_rule_governs() {
         set(&["governed:many", "~governed:soft", "tag:one"])
     );
     // One and the same name a thousand times is one name.
-    assert_eq!(mapped(&format!(r#"{{"ids":{:?}}}"#, [7; 5000])).1, [(None, 2), (None, 1), (None, 1)]);
+    assert_eq!(mapped(&format!(r#"{{"ids":{:?}}}"#, vec![7; 5000])).1, [(None, 2), (None, 1), (None, 1)]);
 }
 
 #[test]
@@ -315,7 +318,7 @@ fn an_entry_is_governed_by_the_rules_that_could_name_it() {
 #[test]
 fn what_is_wrong_with_rules_is_told_at_once() {
     let problems = |lines: &[&str]| {
-        let problems = ChangeRules::compile(lines.iter().map(|line| setting(line)).collect()).expect_err("refused");
+        let problems = ChangeRules::compile(&settings(lines)).expect_err("refused");
         problems
             .iter()
             .map(|problem| format!("{}.{} {}", problem.rule, problem.key, problem.message))
@@ -354,10 +357,10 @@ fn what_is_wrong_with_rules_is_told_at_once() {
         ]
     );
     let fine = ["c | event=a where=/eventType=a tag:x", "c | event=a where=/type=b tag:x"];
-    assert!(ChangeRules::compile(fine.iter().map(|line| setting(line)).collect()).is_ok());
+    assert!(ChangeRules::compile(&settings(&fine)).is_ok());
     let many = vec![setting("c | tag:a"); MAX_RULES];
-    assert!(ChangeRules::compile(many.clone()).is_ok());
-    assert!(ChangeRules::compile([many, vec![setting("c | tag:a")]].concat()).is_err());
+    assert!(ChangeRules::compile(&many).is_ok());
+    assert!(ChangeRules::compile(&[many, settings(&["c | tag:a"])].concat()).is_err());
 }
 
 /// Targets of every kind, with values in every kind of place.
