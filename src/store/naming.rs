@@ -10,9 +10,9 @@
 //! 64 KiB makes a name like any other, and nothing of it can be read from the name.
 //!
 //! What is sealed must not be betrayed by its name either. A plain digest of a guessable URL can be guessed, so with a
-//! seal the names of entries are keyed: HMAC instead of a digest, under the [naming key](SealKeys::naming_key) of the
-//! ring. The names of tags never are. A mark is found by all nodes or it is no mark, also while a new seal key is being
-//! brought to one node after the other, and the log of changes spells tags out anyway.
+//! seal the names of entries are keyed: HMAC instead of a digest, under a key derived from the last one of the ring (see
+//! `seal.rs`). The names of tags never are. A mark is found by all nodes or it is no mark, also while a new seal key is
+//! being brought to one node after the other, and the log of changes spells tags out anyway.
 
 use std::fmt;
 
