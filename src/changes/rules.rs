@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A rule is about a channel or about a stream, perhaps about one kind of event only, and names what has changed by
-//! [targets](target) with values of the message in them. All rules that hold for a message count.
+//! targets (`tag:user:{data.userId}`) with values of the message in them. All rules that hold for a message count.
 //!
 //! *What is wrong with a message costs a lifetime, so as little as possible is lost to it.* A target whose value is
 //! missing is left out and the others count. What would be more than one message may name, or cannot be named exactly,
