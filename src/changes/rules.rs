@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A rule is about a channel or about a stream, perhaps about one kind of event only, and names what has changed by
-//! [targets](target) with values of the message in them. All rules that hold for a message count.
+//! targets (`tag:user:{data.userId}`) with values of the message in them. All rules that hold for a message count.
 //!
 //! *What is wrong with a message costs a lifetime, so as little as possible is lost to it.* A target whose value is
 //! missing is left out and the others count. What would be more than one message may name, or cannot be named exactly,
@@ -24,6 +24,7 @@ mod field;
 mod governed;
 mod message;
 mod outcome;
+mod pieces;
 mod rule;
 mod target;
 #[cfg(test)]
@@ -133,26 +134,23 @@ impl ChangeRules {
             return Mapped { dropped: Some(Dropped::TooLarge { bytes }), ..Mapped::default() };
         }
         // Read once, or, of a record, once for each field that rules look into.
-        let mut documents: Vec<(&str, _)> = Vec::new();
+        let mut documents: Vec<(&str, Document)> = Vec::new();
         let heard: Vec<Heard<'_, '_>> = self.rules.iter().filter_map(|rule| rule.hears(message)).collect();
         for Heard { rule, .. } in &heard {
             if !documents.iter().any(|(field, _)| *field == rule.record_field()) {
                 documents.push((rule.record_field(), rule.read(message)));
             }
         }
-        decide(heard, &documents, || message.id())
+        let read =
+            |rule: &Rule| documents.iter().find(|(field, _)| *field == rule.record_field()).map(|(_, read)| read);
+        decide(heard, read, || message.id())
     }
 
     /// What a message with this payload changes on whichever channel or stream it may arrive. What a channel's pattern
     /// captures is then its own name in braces.
     pub fn map_anywhere<'r>(&'r self, payload: &[u8]) -> Mapped<'r> {
         let document = read(payload);
-        let heard: Vec<Heard<'_, '_>> = self.rules.iter().map(Rule::hears_all).collect();
-        let mut fields: Vec<&str> = self.rules.iter().map(Rule::record_field).collect();
-        fields.sort_unstable();
-        fields.dedup();
-        let documents: Vec<_> = fields.into_iter().map(|field| (field, document.clone())).collect();
-        decide(heard, &documents, || message_id("", payload))
+        decide(self.rules.iter().map(Rule::hears_all).collect(), |_| Some(&document), || message_id("", payload))
     }
 
     /// Why each rule that does not hold for a message does not, by the rule's name. With no channel, as in
@@ -169,7 +167,8 @@ impl ChangeRules {
     /// them, so that a change of everything a rule governs hits it. Rules that name `all` need no tag for that: what hits
     /// them is `*`, which every entry answers to.
     ///
-    /// Costs a binary search per tag and a look at the few patterns that begin as the tag does.
+    /// What was stored under other rules carries the tags of those: whoever swaps the rules marks what is stored, as after a
+    /// gap. Costs a binary search per tag and a look at the few patterns that begin as the tag does.
     pub fn governed_by(&self, tags: &[impl AsRef<str>], out: &mut Vec<String>) {
         let rules = self.governed.of(tags);
         out.extend(rules.iter().filter_map(|number| self.rules.get(*number)).map(|rule| governed_tag(rule.name())));
@@ -209,27 +208,35 @@ impl ChangeRules {
     }
 }
 
-/// A message as read for the rules that look into this field of a record; all the same for a published one.
-type Document<'d> = (&'d str, Result<serde_json::Value, Dropped<'static>>);
+/// A message as an object, or why it is none.
+type Document = Result<serde_json::Value, Dropped<'static>>;
 
-/// Of the rules that hear a message, those that hold for it, and what they name.
-fn decide<'r>(heard: Vec<Heard<'r, '_>>, documents: &[Document<'_>], id: impl FnOnce() -> String) -> Mapped<'r> {
-    let mut mapped = Mapped::default();
-    let document =
-        |rule: &Rule| documents.iter().find(|(field, _)| *field == rule.record_field()).map(|(_, read)| read);
-    let fitting = heard.into_iter().filter_map(|heard| match document(heard.rule)? {
-        Ok(document) => heard.rule.fits(document).is_ok().then_some((heard, document)),
-        Err(_) => None,
-    });
-    let fitting: Vec<_> = fitting.collect();
-    if fitting.is_empty() {
-        let unread = documents.iter().find_map(|(_, read)| read.as_ref().err());
-        mapped.dropped = Some(unread.cloned().unwrap_or(Dropped::NoRule));
-        return mapped;
+/// Of the rules that hear a message, those that hold for it, and what they name. `read`: the message as that rule reads it.
+fn decide<'r, 'd>(
+    heard: Vec<Heard<'r, '_>>,
+    read: impl Fn(&Rule) -> Option<&'d Document>,
+    id: impl FnOnce() -> String,
+) -> Mapped<'r> {
+    let mut unread = None;
+    let mut fitting = Vec::new();
+    for heard in heard {
+        match read(heard.rule) {
+            Some(Ok(document)) if heard.rule.fits(document).is_ok() => fitting.push((heard, document)),
+            Some(Err(dropped)) => unread = unread.or(Some(dropped)),
+            _ => {}
+        }
     }
-    let id = id();
+    if fitting.is_empty() {
+        return Mapped { dropped: Some(unread.cloned().unwrap_or(Dropped::NoRule)), ..Mapped::default() };
+    }
+    draw(&fitting, &id())
+}
+
+/// What these rules name in the message, as each of them reads it. `id`: the message's own.
+fn draw<'r>(fitting: &[(Heard<'r, '_>, &serde_json::Value)], id: &str) -> Mapped<'r> {
+    let mut mapped = Mapped::default();
     let mut seen = HashSet::default();
-    for (later, (heard, document)) in (0..fitting.len()).rev().zip(&fitting) {
+    for (later, (heard, document)) in (0..fitting.len()).rev().zip(fitting) {
         // Each of the rules that follow can change at least one thing, if only everything it governs.
         let room = MAX_CHANGES.saturating_sub(mapped.changes.len() + later);
         let named = heard.draw(document, room);
@@ -237,7 +244,7 @@ fn decide<'r>(heard: Vec<Heard<'r, '_>>, documents: &[Document<'_>], id: impl Fn
         for (selector, purge) in named.selectors {
             if seen.insert((selector.clone(), purge)) {
                 let (action, source) = (Action::Purge(purge), Source::Event);
-                mapped.changes.push(Change { selector, action, source, id: id.clone() });
+                mapped.changes.push(Change { selector, action, source, id: id.to_owned() });
             }
         }
         let changes = mapped.changes.len() - before;

@@ -108,6 +108,7 @@ mod tests {
             "prefix:/api/…/",
             "tag:user:…:posts:…:x",
             "tag:us",
+            "a…b…c…d",
         ]);
         for (tags, expected) in [
             (&["tag:user:7"][..], &[0, 1, 2][..]),
@@ -124,6 +125,9 @@ mod tests {
             (&["url:/api/users/profile"], &[]),
             (&["prefix:/api/"], &[]),
             (&["prefix:/api/users/"], &[4]),
+            (&["a.b.c.b.d"], &[7]),
+            (&["abcd"], &[7]),
+            (&["acbd"], &[]),
             (&["tag"], &[]),
             (&[""], &[]),
             (&[], &[]),
