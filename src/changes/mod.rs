@@ -11,6 +11,6 @@ mod everywhere;
 mod queue;
 mod sight;
 
-pub use bus::{AuditLine, Bus, BusError, BusSettings, Published, Receipt};
+pub use bus::{AuditLine, Bus, BusError, BusSettings, Published, Reached, Receipt};
 pub use change::{Action, Change, Purge, Selector, Source};
 pub use everywhere::Everywhere;
