@@ -26,7 +26,7 @@ use super::held::Held;
 use super::queue::{Queue, Recent};
 use super::{Change, sight};
 use crate::clock::Moment;
-use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Timebase};
+use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Place, Timebase};
 use crate::store::{Applied, EVERYTHING, Grade, Ledger, Record};
 use crate::telemetry::{Metrics, PurgeGrade};
 
@@ -101,6 +101,17 @@ pub enum Published {
     Logged(Receipt),
     /// The log cannot be reached. They are appended, in their order and as purges, when it is back.
     Queued(FleetError),
+}
+
+/// What came of catching up with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It has been applied here.
+    Applied,
+    /// The log has been read to its end, and ends before it: nobody has been given that number.
+    Beyond,
+    /// It is of another life of the log, or the log cannot be read now.
+    Unknown,
 }
 
 /// Why changes were not published.
@@ -318,6 +329,22 @@ impl Bus {
     /// validated before use, so nothing wrong was served; but something is wrong.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Sees to it that this node has applied what `receipt` is for, within Δ if it can.
+    pub async fn follow_to(&self, receipt: Receipt, now: Moment) -> Reached {
+        let there = |place: Place| place.epoch == receipt.epoch && place.number >= receipt.number;
+        if there(self.ledger.place()) {
+            return Reached::Applied;
+        }
+        // Dropped half-way, reading loses nothing: what was read has been applied.
+        let read = tokio::time::timeout(self.settings.delta, self.catch_up(now)).await;
+        let place = self.ledger.place();
+        match read {
+            _ if there(place) => Reached::Applied,
+            Ok(Ok(())) if place.epoch == receipt.epoch && !self.broken.load(Ordering::Acquire) => Reached::Beyond,
+            _ => Reached::Unknown,
+        }
     }
 
     /// Applies the log from where the ledger is to where it ends now.

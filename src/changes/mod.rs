@@ -18,7 +18,7 @@ mod sight;
 #[cfg(test)]
 mod trials;
 
-pub use bus::{AuditLine, Bus, BusError, BusSettings, Published, Receipt};
+pub use bus::{AuditLine, Bus, BusError, BusSettings, Published, Reached, Receipt};
 pub use change::{Action, Change, Purge, Selector, Source};
 pub use everywhere::Everywhere;
 pub use hear::{HeardStats, Hearing};

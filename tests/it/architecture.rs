@@ -189,7 +189,7 @@ fn some_things_are_said_in_one_place_only() {
             &["ledger.apply(", "ledger().apply(", "lose_until("],
             &["src/changes/bus.rs", "src/store/ledger.rs"],
         ),
-        ("appends to the log", &["fleet.append(", "fleet().append("], &["src/changes/bus.rs"]),
+        ("appends to the log", &["fleet.append(", "fleet().append("], &["src/changes/bus.rs", "src/fleet/mod.rs"]),
         ("names a metric", &["\"forebay_"], &["src/telemetry/catalogue.rs"]),
         ("ends the process", &["process::exit"], &["src/app.rs", "src/main.rs"]),
     ];
