@@ -1,0 +1,47 @@
+//! The rules of the protocol, one by one, so that each can be taken away.
+
+/// A rule that some counterexample made necessary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    // Births and the shared tier.
+    BornBeforeSending,
+    OtherEpochsAreValidated,
+    OldBirthsLookUp,
+    LookUpAfterGet,
+    LookUpOnMaster,
+    MarksOutliveEntries,
+    ExpiryFromAnswer,
+    HigherBirthStays,
+    HalfAppendIsCompleted,
+    // The log.
+    EpochBoundToReplid,
+    NonceChain,
+    GapStartsOver,
+    NewestStays,
+    StartOverRaisesFloor,
+    FullMapRaisesFloor,
+    NumberFromAppend,
+    LeaseAfterApplied,
+    RegisterBeforeServing,
+    AckWaitsForLeases,
+}
+
+/// The rules in force.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules(u64);
+
+impl Rules {
+    /// The protocol as designed.
+    pub fn all() -> Self {
+        Self(u64::MAX)
+    }
+
+    /// The protocol without one of its rules.
+    pub fn without(rule: Rule) -> Self {
+        Self(u64::MAX & !(1 << rule as u64))
+    }
+
+    pub fn has(self, rule: Rule) -> bool {
+        self.0 & (1 << rule as u64) != 0
+    }
+}
