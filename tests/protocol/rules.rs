@@ -8,6 +8,7 @@ pub enum Rule {
     OtherEpochsAreValidated,
     OldBirthsLookUp,
     LookUpAfterGet,
+    BornAtLookUp,
     LookUpOnMaster,
     MarksOutliveEntries,
     ExpiryFromAnswer,
