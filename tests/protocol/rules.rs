@@ -21,10 +21,56 @@ pub enum Rule {
     NewestStays,
     StartOverRaisesFloor,
     FullMapRaisesFloor,
-    NumberFromAppend,
     LeaseAfterApplied,
     RegisterBeforeServing,
     AckWaitsForLeases,
+    // Time.
+    LeaseFromSend,
+    AckMargin,
+    ClockAfterHead,
+    AckInNewEpochWaits,
+    OldMasterStops,
+    AppendRepeated,
+    WaitForReplica,
+    RegisteredAsReported,
+    // Marks.
+    GradesApart,
+    NumberFromAppend,
+    FloorCoversAllDropped,
+    // The generation.
+    BumpLast,
+    LoadFirst,
+    OneSnapshot,
+    FloorBeforeDrop,
+    // Flights and blindness.
+    WaiterByNumber,
+    BlindWaiterLaterFlight,
+    BlindSentAfter,
+    BlindWithinDelta,
+    // Redis away.
+    PendingTickInBirth,
+    PendingUntilApplied,
+    PendingCoversShared,
+    FlushAfterCatchUp,
+    // Messages.
+    HoldersAppend,
+    MatchedOneForOne,
+    CheckOnSubscription,
+    SubscribedBeforeCheck,
+    CheckOnTakeOver,
+    ScribeAppendsAll,
+    // Patches.
+    PatchOnlyNewer,
+    PatchOnlyValid,
+    PatchBehindPatchPurges,
+    HoldersAppendPurges,
+    FlushAsPurges,
+    ScribeTokenChecked,
+    ValidatedEntryOnly,
+    // New epochs.
+    ReappendOnNewEpoch,
+    ReappendFromLastContact,
+    PrivateEpochIsRandom,
 }
 
 /// The rules in force.

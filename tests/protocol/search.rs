@@ -25,7 +25,7 @@ impl fmt::Display for Label {
 /// A protocol, small enough to be looked at completely.
 pub trait Model {
     /// All that matters at one instant.
-    type State: Clone + Eq + Hash + fmt::Debug;
+    type State: Clone + Eq + Hash;
 
     /// Where it begins.
     fn initial(&self) -> Self::State;
@@ -101,7 +101,7 @@ impl<S: Eq + Hash> Known<S> {
 
 /// The steps from the beginning to state `at`, in words.
 fn trace<M: Model>(model: &M, known: &Known<M::State>, mut at: usize) -> Vec<String> {
-    let mut words = vec![format!("    {:?}", known.states[at])];
+    let mut words = Vec::new();
     let mut next = Vec::new();
     while known.parents[at] != NO_PARENT {
         let parent = known.parents[at] as usize;
