@@ -12,6 +12,7 @@
 mod rules;
 mod search;
 
+mod epochs;
 mod flights;
 mod follow;
 mod generation;

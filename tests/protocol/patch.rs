@@ -1,8 +1,8 @@
 //! Patches: messages that carry the new value, written into the stored body.
 //!
 //! The backend goes from version 1 to 3; message 2 carries the value that version 2 changed, message 3 that of version 3: the
-//! same field of the body, or one each. The scribe appends each once, as a patch; each may be appended once more, as late as
-//! it likes: by a holder, from a queue, or by a scribe that has lost its token. One node keeps the resource, refreshes it,
+//! same field of the body, or one each. The scribe appends each once, as a patch; each may be appended once more, as early or
+//! as late as it likes: by a holder, from a queue, or by a scribe that has lost its token. One node keeps the resource, refreshes it,
 //! and validates it.
 //!
 //! Promised: no field is older than what the applied records carry, so that a patch leaves nothing older than a purge
@@ -132,9 +132,12 @@ impl Patch {
             };
             let turn = !self.in_order || message == 2 || state.appended & (1 << 2) != 0;
             if state.appended & bit == 0 && turn {
-                append("the scribe appends message # as a patch", true, State { appended: state.appended | bit, ..*state });
+                // Somebody's copy of it, or of a later one, has come first: the scribe's value may be old by now.
+                let is_late = state.again >> message != 0 && self.rules.has(Rule::OvertakenPatchPurges);
+                let is_patch = self.versioned || !is_late;
+                append("the scribe appends message #", is_patch, State { appended: state.appended | bit, ..*state });
             }
-            if state.appended & bit != 0 && state.again & bit == 0 {
+            if state.again & bit == 0 {
                 let again = State { again: state.again | bit, ..*state };
                 let holder = !self.rules.has(Rule::HoldersAppendPurges);
                 append("a holder appends message #, late", holder, again);
@@ -253,6 +256,11 @@ fn without_validity_a_patch_revives_an_entry_that_was_purged() {
 #[test]
 fn without_the_purge_behind_a_patch_an_overtaken_patch_of_another_field_is_forgotten() {
     breaks(Rule::PatchBehindPatchPurges, versioned, OLDER);
+}
+
+#[test]
+fn without_the_purge_for_an_overtaken_patch_a_stalled_scribe_writes_an_old_value() {
+    breaks(Rule::OvertakenPatchPurges, unversioned_in_order, OLDER);
 }
 
 #[test]

@@ -63,6 +63,7 @@ pub enum Rule {
     PatchOnlyNewer,
     PatchOnlyValid,
     PatchBehindPatchPurges,
+    OvertakenPatchPurges,
     HoldersAppendPurges,
     FlushAsPurges,
     ScribeTokenChecked,

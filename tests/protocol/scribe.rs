@@ -22,8 +22,8 @@ const CHECK: u8 = 9;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Message {
     published: bool,
-    /// The log's newest number at that time.
-    at: u8,
+    /// The log has a record of it, or a check mark, that was appended since.
+    recorded: bool,
     /// Bits of the nodes that heard it and live.
     heard: u8,
     /// Bits of the nodes that wait for its record.
@@ -52,7 +52,7 @@ struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     messages: [Message; 2],
-    /// The content of each record, or `CHECK`.
+    /// What the slower node has not read: the content of each record, or `CHECK`.
     log: [u8; LOG + 1],
     top: u8,
     nodes: [Node; NODES],
@@ -93,7 +93,10 @@ impl Model for Scribe {
     }
 
     fn steps(&self, state: &State, next: &mut Vec<(Label, State)>) {
-        let mut to = |text, number, after: State| next.push((Label(text, number), after));
+        let mut to = |text, number, after: State| next.push((Label(text, number), after.without_what_all_have_read()));
+        if state.messages.iter().all(|message| message.recorded) {
+            return;
+        }
         if let Some(number) = state.messages.iter().position(|message| !message.published) {
             to("message # is published", number, state.published(number));
         }
@@ -116,8 +119,7 @@ impl Model for Scribe {
         let up = || state.nodes.iter().filter(|node| node.up);
         let calm = state.scribe.is_some() && up().all(|node| node.subscription == Subscription::Good);
         for (number, message) in state.messages.iter().enumerate().filter(|(_, message)| message.published) {
-            let demands = |kind: &u8| *kind == CHECK || *kind == self.content(number);
-            let recorded = state.log[message.at as usize + 1..=state.top as usize].iter().any(demands);
+            let recorded = message.recorded;
             let will_append = (0..NODES).any(|at| {
                 let appends = self.rules.has(Rule::HoldersAppend) || state.scribe == Some(at);
                 message.held & (1 << at) != 0 && appends
@@ -134,6 +136,18 @@ impl Model for Scribe {
 }
 
 impl Scribe {
+    fn record(&self, state: &mut State, kind: u8) -> Option<u8> {
+        if state.top as usize == LOG {
+            return None;
+        }
+        state.top += 1;
+        state.log[state.top as usize] = kind;
+        for (number, message) in state.messages.iter_mut().enumerate() {
+            message.recorded |= message.published && (kind == CHECK || kind == self.content(number));
+        }
+        Some(state.top)
+    }
+
     /// From 1: 0 is no content.
     fn content(&self, message: usize) -> u8 {
         if self.case == Case::Distinct && message == 1 { 2 } else { 1 }
@@ -143,12 +157,12 @@ impl Scribe {
         let is_scribe = state.scribe == Some(at);
         for (number, message) in state.messages.iter().enumerate() {
             let waits = message.held & (1 << at) != 0 && message.appended & (1 << at) == 0;
-            let in_time = self.case != Case::AlikeInTime || is_scribe || message.appended == 0;
+            let in_time = self.case != Case::AlikeInTime || is_scribe || !message.recorded;
             if !waits || !in_time || !(is_scribe || self.rules.has(Rule::HoldersAppend)) {
                 continue;
             }
             let mut after = *state;
-            if after.record(self.content(number)).is_some() {
+            if self.record(&mut after, self.content(number)).is_some() {
                 after.messages[number].appended |= 1 << at;
                 to(if is_scribe { "scribe # appends" } else { "holder # appends after its 100 ms" }, at, after);
             }
@@ -181,7 +195,7 @@ impl Scribe {
         let mut becomes = |text, subscription, check: bool| {
             let mut after = *state;
             after.nodes[at].subscription = subscription;
-            if !check || after.record(CHECK).is_some() {
+            if !check || self.record(&mut after, CHECK).is_some() {
                 to(text, at, after);
             }
         };
@@ -207,20 +221,26 @@ impl Scribe {
             return;
         }
         let mut after = State { scribe: Some(at), ..*state };
-        if !self.rules.has(Rule::CheckOnTakeOver) || after.record(CHECK).is_some() {
+        if !self.rules.has(Rule::CheckOnTakeOver) || self.record(&mut after, CHECK).is_some() {
             to("node # takes the scribe's token over", at, after);
         }
     }
 }
 
 impl State {
-    fn record(&mut self, kind: u8) -> Option<u8> {
-        if self.top as usize == LOG {
-            return None;
+    /// Forgets the records that every node has read, so that the log has no end and yet few states differ.
+    fn without_what_all_have_read(mut self) -> Self {
+        let read = self.nodes.iter().filter(|node| node.up).map(|node| node.applied).min().unwrap_or(self.top);
+        self.log.copy_within(1 + read as usize.., 1);
+        self.top -= read;
+        self.log[self.top as usize + 1..].fill(0);
+        for node in self.nodes.iter_mut().filter(|node| node.up) {
+            node.applied -= read;
         }
-        self.top += 1;
-        self.log[self.top as usize] = kind;
-        Some(self.top)
+        for message in &mut self.messages {
+            message.appended &= message.held;
+        }
+        self
     }
 
     fn published(&self, number: usize) -> Self {
@@ -230,7 +250,7 @@ impl State {
             self.nodes[*at].up && listens
         };
         let heard = (0..NODES).filter(hears).fold(0, |bits, at| bits | 1 << at);
-        after.messages[number] = Message { published: true, at: self.top, heard, held: heard, appended: 0 };
+        after.messages[number] = Message { published: true, recorded: false, heard, held: heard, appended: 0 };
         after
     }
 
