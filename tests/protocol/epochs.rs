@@ -65,7 +65,10 @@ mod reappend {
             if reaches_old {
                 to("the node hears from the old master", State { last_contact: 0, ..*state });
                 if state.committed && state.appended.is_none() {
-                    to("the node appends the change to the old log", State { appended: Some(0), last_contact: 0, ..*state });
+                    to(
+                        "the node appends the change to the old log",
+                        State { appended: Some(0), last_contact: 0, ..*state },
+                    );
                 }
             }
             if !state.joined {
@@ -74,7 +77,10 @@ mod reappend {
                 let is_recent = |age: u8| if from_contact { age - state.last_contact <= window } else { age <= window };
                 let again = self.rules.has(Rule::ReappendOnNewEpoch) && state.appended.is_some_and(is_recent);
                 let other_is_old = state.other_is_old && !again;
-                to("the node comes to the new epoch", State { joined: true, in_new_log: again, other_is_old, ..*state });
+                to(
+                    "the node comes to the new epoch",
+                    State { joined: true, in_new_log: again, other_is_old, ..*state },
+                );
             }
         }
 
@@ -217,7 +223,11 @@ mod private {
                 } else if node.pending {
                     let number = state.real + 1;
                     let flushed = Node { applied: number, mark: number, pending: false, ..node };
-                    to("node # flushes, and applies its record", at, State { real: number, purged: true, ..with(flushed) });
+                    to(
+                        "node # flushes, and applies its record",
+                        at,
+                        State { real: number, purged: true, ..with(flushed) },
+                    );
                 }
             }
         }
@@ -227,7 +237,12 @@ mod private {
                 node.must_be_new && node.entry.is_some_and(|kept| !kept.new && self.may_serve(node, kept))
             };
             // What the real log has, a node that joined behind it looks up: see the model `shared`.
-            state.nodes.iter().filter(|node| node.epoch != REAL || !state.purged || node.mark > 0).any(old).then_some(ACCEPTED)
+            state
+                .nodes
+                .iter()
+                .filter(|node| node.epoch != REAL || !state.purged || node.mark > 0)
+                .any(old)
+                .then_some(ACCEPTED)
         }
     }
 

@@ -90,14 +90,7 @@ impl Model for Follow {
     fn initial(&self) -> State {
         let server = Server { life: 1, epoch: 1, rid: 1, ..Server::default() };
         let node = Node { epoch: 1, lease: true, registered: Some(0), ..Node::default() };
-        State {
-            version: 1,
-            servers: [server, Server::default()],
-            master: 0,
-            node,
-            waiting: None,
-            acknowledged: 0,
-        }
+        State { version: 1, servers: [server, Server::default()], master: 0, node, waiting: None, acknowledged: 0 }
     }
 
     fn steps(&self, state: &State, next: &mut Vec<(Label, State)>) {
@@ -224,15 +217,19 @@ impl Follow {
         // A gap hides what the chain would show; a rule is removed alone.
         let broken = broken && number == node.applied + 1;
         let other_epoch = record.epoch != 0 && record.epoch != node.epoch;
-        let text = if source == state.master { "the node reads # from the log" } else { "the node reads # from the old log" };
+        let text =
+            if source == state.master { "the node reads # from the log" } else { "the node reads # from the old log" };
         if gap || broken || other_epoch {
             let lost = Node { lost: true, lease: false, heard: None, ..node };
             to(text, number as usize, State { node: lost, ..*state });
             return;
         }
         let mark = if record.demand > 0 { number } else { node.mark };
-        let mut after = Node { applied: number, nonce: record.life, mark, bound: node.bound.max(record.demand), ..node };
-        if node.heard.is_some_and(|(heard, nonce)| heard == number && (nonce == record.life || !self.rules.has(Rule::NonceChain))) {
+        let mut after =
+            Node { applied: number, nonce: record.life, mark, bound: node.bound.max(record.demand), ..node };
+        if node.heard.is_some_and(|(heard, nonce)| {
+            heard == number && (nonce == record.life || !self.rules.has(Rule::NonceChain))
+        }) {
             (after.lease, after.heard) = (true, None);
         }
         to(text, number as usize, State { node: after, ..*state });

@@ -118,7 +118,8 @@ impl Model for Grades {
         let kept = state.entry?;
         let named = |record: &Record| record.tags & kept.tags != 0;
         let since = (kept.born + 1).min(state.applied + 1)..=state.applied;
-        let demanded = since.map(|number| state.log[number as usize]).filter(named).map(|record| record.grade + 1).max();
+        let demanded =
+            since.map(|number| state.log[number as usize]).filter(named).map(|record| record.grade + 1).max();
         let verdict = state.verdict(kept);
         if verdict < Some(CHECK) {
             if demanded > Some(CHECK as u8) {

@@ -141,7 +141,7 @@ impl Model for Lease {
                 to("the replica has the purge", 0, State { replicated: true, ..*state });
             }
         }
-        Self::tick(state, &mut to);
+        self.tick(state, &mut to);
         for master in state.reachable() {
             self.purge(state, master, &mut to);
             self.process(state, master, &mut to);
@@ -163,7 +163,7 @@ impl Lease {
         DELTA + if self.rules.has(Rule::AckMargin) { MARGIN } else { 0 }
     }
 
-    fn tick(state: &State, to: &mut To) {
+    fn tick(&self, state: &State, to: &mut To) {
         let mut after = *state;
         after.new_epoch = state.new_epoch.map(|left| left.saturating_sub(1));
         if state.failed_over {
@@ -173,7 +173,9 @@ impl Lease {
             registered.left = registered.left.saturating_sub(1);
         }
         let timers = [state.node.lease, state.node.heartbeat.map_or(Timer::default(), |sent| sent.since_sent)];
-        if timers.iter().all(|timer| timer.left == 0 || !timer.slipped) && timers.iter().any(|timer| timer.left > 0) {
+        let may_slip = timers.iter().all(|timer| timer.left == 0 || !timer.slipped);
+        let stands_still = !self.rules.has(Rule::ClockGoesOn);
+        if (may_slip || stands_still) && timers.iter().any(|timer| timer.left > 0) {
             let mut slow = after;
             slow.node.lease.slipped |= slow.node.lease.left > 0;
             if let Some(sent) = slow.node.heartbeat.as_mut() {
@@ -225,7 +227,11 @@ impl Lease {
                 let replicated = master == 1 || state.replicated || !self.rules.has(Rule::WaitForReplica);
                 let waited = master == 0 || state.new_epoch == Some(0);
                 if nobody_is_behind && replicated && waited {
-                    to("master #'s table permits: acknowledged", master + 1, State { purge: Purge::Acknowledged, ..*state });
+                    to(
+                        "master #'s table permits: acknowledged",
+                        master + 1,
+                        State { purge: Purge::Acknowledged, ..*state },
+                    );
                 }
             }
             _ => {}
@@ -332,6 +338,11 @@ fn without_the_lease_from_the_send_time_a_slow_answer_outlives_the_lease_in_redi
 #[test]
 fn without_the_margin_a_slow_clock_outlives_the_lease_in_redis() {
     breaks(Rule::AckMargin, model, UNHEARD);
+}
+
+#[test]
+fn without_a_clock_that_goes_on_in_suspension_a_node_wakes_up_with_a_lease() {
+    breaks(Rule::ClockGoesOn, model, UNHEARD);
 }
 
 #[test]

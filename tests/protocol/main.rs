@@ -12,6 +12,7 @@
 mod rules;
 mod search;
 
+mod barrier;
 mod epochs;
 mod flights;
 mod follow;

@@ -183,7 +183,9 @@ impl Patch {
             let sent = Fetch { validated: None, born: state.applied, answer: 0 };
             to("the node asks the backend", 0, State { fetch: Some(sent), ..*state });
             // A patched entry has no validator that the backend knows.
-            if let Some(kept) = state.entry.filter(|kept| kept.fields == self.body(kept.fetched) && kept.version == kept.fetched) {
+            if let Some(kept) =
+                state.entry.filter(|kept| kept.fields == self.body(kept.fetched) && kept.version == kept.fetched)
+            {
                 let sent = Fetch { validated: Some(kept), ..sent };
                 to("the node asks the backend to validate the entry", 0, State { fetch: Some(sent), ..*state });
             }

@@ -29,8 +29,13 @@ struct Kept {
 enum Pending {
     Nothing,
     /// The number applied when it was accepted: what a mark without a tick would be set to.
-    Queued { applied: u8 },
-    Flushed { applied: u8, number: u8 },
+    Queued {
+        applied: u8,
+    },
+    Flushed {
+        applied: u8,
+        number: u8,
+    },
     Done,
 }
 

@@ -27,6 +27,7 @@ pub enum Rule {
     // Time.
     LeaseFromSend,
     AckMargin,
+    ClockGoesOn,
     ClockAfterHead,
     AckInNewEpochWaits,
     OldMasterStops,
@@ -72,6 +73,11 @@ pub enum Rule {
     ReappendOnNewEpoch,
     ReappendFromLastContact,
     PrivateEpochIsRandom,
+    // Read your writes.
+    AnsweredAfterApplied,
+    BarrierWaits,
+    BarrierComparesEpochs,
+    BarrierLimitFromMaster,
 }
 
 /// The rules in force.

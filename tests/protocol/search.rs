@@ -107,7 +107,8 @@ fn trace<M: Model>(model: &M, known: &Known<M::State>, mut at: usize) -> Vec<Str
         let parent = known.parents[at] as usize;
         model.steps(&known.states[parent], &mut next);
         let taken = next.drain(..).find(|(_, state)| *state == known.states[at]);
-        words.push(taken.map_or_else(|| "a step that cannot be taken twice".to_owned(), |(label, _)| label.to_string()));
+        words
+            .push(taken.map_or_else(|| "a step that cannot be taken twice".to_owned(), |(label, _)| label.to_string()));
         next.clear();
         at = parent;
     }

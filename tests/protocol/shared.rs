@@ -93,16 +93,7 @@ impl Model for Shared {
     type State = State;
 
     fn initial(&self) -> State {
-        let node = Node {
-            epoch: 1,
-            applied: 0,
-            base: 0,
-            mark: 0,
-            memory: None,
-            flight: None,
-            lookup: None,
-            bound: 0,
-        };
+        let node = Node { epoch: 1, applied: 0, base: 0, mark: 0, memory: None, flight: None, lookup: None, bound: 0 };
         State {
             version: 1,
             epoch: 1,
@@ -298,8 +289,11 @@ impl Shared {
             return None;
         }
         if self.rules.has(Rule::OldBirthsLookUp) && kept.born < node.base {
-            return (kept.born >= mark && kept.born >= node.mark)
-                .then_some(if self.rules.has(Rule::BornAtLookUp) { Kept { born: number, ..kept } } else { kept });
+            return (kept.born >= mark && kept.born >= node.mark).then_some(if self.rules.has(Rule::BornAtLookUp) {
+                Kept { born: number, ..kept }
+            } else {
+                kept
+            });
         }
         self.may_serve(node, kept).then_some(kept)
     }
@@ -327,8 +321,10 @@ impl Shared {
 
     fn may_serve(&self, node: &Node, kept: Kept) -> bool {
         // What a node skipped when it started over, it knows only from look-ups made since.
-        let floor = if self.rules.has(Rule::OldBirthsLookUp) && self.rules.has(Rule::BornAtLookUp) { node.base } else { 0 };
-        (kept.epoch == node.epoch || !self.rules.has(Rule::OtherEpochsAreValidated)) && kept.born >= node.mark.max(floor)
+        let floor =
+            if self.rules.has(Rule::OldBirthsLookUp) && self.rules.has(Rule::BornAtLookUp) { node.base } else { 0 };
+        (kept.epoch == node.epoch || !self.rules.has(Rule::OtherEpochsAreValidated))
+            && kept.born >= node.mark.max(floor)
     }
 }
 
