@@ -79,13 +79,13 @@ impl Model for Barrier {
         if serves_old(&state.here) {
             return Some(HERE);
         }
-        (self.passes(&state.there) && serves_old(&state.there)).then_some(THERE)
+        (self.passes(state.there) && serves_old(&state.there)).then_some(THERE)
     }
 }
 
 impl Barrier {
     /// May a hit be served under the barrier `1-N` without asking the backend?
-    fn passes(&self, node: &Node) -> bool {
+    fn passes(&self, node: Node) -> bool {
         if node.epoch != 1 {
             // Compared as numbers, those of a younger log may be higher.
             return !self.rules.has(Rule::BarrierComparesEpochs);

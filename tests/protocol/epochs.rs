@@ -160,7 +160,7 @@ mod private {
             if self.rules.has(Rule::PrivateEpochIsRandom) && at == 1 { 2 } else { 1 }
         }
 
-        fn may_serve(&self, node: &Node, kept: Kept) -> bool {
+        fn may_serve(&self, node: Node, kept: Kept) -> bool {
             let same_epoch = kept.epoch == node.epoch || !self.rules.has(Rule::OtherEpochsAreValidated);
             let covered = node.pending && node.epoch == REAL && self.rules.has(Rule::PendingCoversShared);
             same_epoch && kept.born >= node.mark && !covered
@@ -205,7 +205,7 @@ mod private {
                 if node.entry.is_some() {
                     to("node # shares its entry", at, State { shared: node.entry, ..*state });
                 }
-                if let Some(kept) = state.shared.filter(|kept| self.may_serve(&node, *kept)) {
+                if let Some(kept) = state.shared.filter(|kept| self.may_serve(node, *kept)) {
                     to("node # takes the shared entry", at, with(Node { entry: Some(kept), ..node }));
                 }
                 if node.epoch != REAL && node.applied < LOCAL {
@@ -234,7 +234,7 @@ mod private {
 
         fn violates(&self, state: &State) -> Option<&'static str> {
             let old = |node: &Node| {
-                node.must_be_new && node.entry.is_some_and(|kept| !kept.new && self.may_serve(node, kept))
+                node.must_be_new && node.entry.is_some_and(|kept| !kept.new && self.may_serve(*node, kept))
             };
             // What the real log has, a node that joined behind it looks up: see the model `shared`.
             state

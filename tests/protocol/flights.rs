@@ -145,7 +145,7 @@ impl Flights {
             }
             Some(flight) => {
                 let mut after = State { entry: Some(flight), flight: None, ..*state };
-                if let Some(waiter) = state.waiter.filter(|waiter| self.takes(state, waiter, &flight)) {
+                if let Some(waiter) = state.waiter.filter(|waiter| self.takes(state, *waiter, flight)) {
                     after.waiter = None;
                     after.waiter_got_old = waiter.must_be_new && flight.answer == Some(false);
                     to("the flight lands, the waiter takes the answer", after);
@@ -156,7 +156,7 @@ impl Flights {
         }
     }
 
-    fn takes(&self, state: &State, waiter: &Waiter, flight: &Fetch) -> bool {
+    fn takes(&self, state: &State, waiter: Waiter, flight: Fetch) -> bool {
         if waiter.blind && self.rules.has(Rule::BlindWaiterLaterFlight) {
             return flight.after_waiter;
         }

@@ -79,7 +79,7 @@ impl Generation {
         let drop = ("the map is full: the writer drops the mark", State { marked: false, ..*state });
         Some(match state.writer {
             0 if bump_last => mark,
-            0 => bump,
+            0 | 5 => bump,
             1 if bump_last => bump,
             1 => mark,
             2 => ("the writer reports", State { reported: true, ..*state }),
@@ -87,7 +87,6 @@ impl Generation {
             3 => drop,
             4 if floor_first => drop,
             4 => floor,
-            5 => bump,
             _ => return None,
         })
     }

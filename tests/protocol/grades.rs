@@ -122,7 +122,7 @@ impl Model for Grades {
             since.map(|number| state.log[number as usize]).filter(named).map(|record| record.grade + 1).max();
         let verdict = state.verdict(kept);
         if verdict < Some(CHECK) {
-            if demanded > Some(CHECK as u8) {
+            if demanded.map(usize::from) > Some(CHECK) {
                 return Some(UNASKED);
             }
             let marked = matches!(state.subscription, Subscription::Marked(number) if state.applied >= number);
@@ -176,7 +176,7 @@ impl State {
     }
 
     fn mark(&mut self, grade: usize, tags: u8, number: u8, rules: Rules) {
-        let mut set = |marks: &mut Marks| {
+        let set = |marks: &mut Marks| {
             if !rules.has(Rule::GradesApart) {
                 *marks = [0; 3];
             }

@@ -210,16 +210,12 @@ impl Lease {
             after.purge = Purge::Waits(epoch);
             after
         };
+        let repeats = |appended_in| appended_in != epoch && self.rules.has(Rule::AppendRepeated);
         match state.purge {
             Purge::NotYet if state.committed && state.takes_writes(master) => {
                 to("the tag is purged on master #", master + 1, appended());
             }
-            Purge::Waits(appended_in) if appended_in != epoch && self.rules.has(Rule::AppendRepeated) => {
-                if state.takes_writes(master) {
-                    to("another epoch: the purge is repeated on master #", master + 1, appended());
-                }
-            }
-            Purge::Waits(appended_in) => {
+            Purge::Waits(appended_in) if !repeats(appended_in) => {
                 // Numbers of another epoch say nothing; without the rule they are compared.
                 let applied = |node: Registered| node.applied || appended_in != epoch;
                 let registered = state.masters[master].node;
@@ -233,6 +229,9 @@ impl Lease {
                         State { purge: Purge::Acknowledged, ..*state },
                     );
                 }
+            }
+            Purge::Waits(_) if state.takes_writes(master) => {
+                to("another epoch: the purge is repeated on master #", master + 1, appended());
             }
             _ => {}
         }

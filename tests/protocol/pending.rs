@@ -101,7 +101,7 @@ impl Model for Away {
         }
         let text = if state.connected { "Redis is away" } else { "Redis is back" };
         to(text, 0, State { connected: !state.connected, ..*state });
-        self.follow(state, &mut to);
+        Self::follow(state, &mut to);
         self.accept(state, &mut to);
         self.fill(state, &mut to);
     }
@@ -133,7 +133,7 @@ impl Away {
         kept.born >= state.mark.max(state.floor) && !under_pending
     }
 
-    fn follow(&self, state: &State, to: &mut To) {
+    fn follow(state: &State, to: &mut To) {
         if !state.connected || state.applied == state.top {
             return;
         }

@@ -82,20 +82,20 @@ pub enum Rule {
 
 /// The rules in force.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules(u64);
+pub struct Rules(u128);
 
 impl Rules {
     /// The protocol as designed.
     pub fn all() -> Self {
-        Self(u64::MAX)
+        Self(u128::MAX)
     }
 
     /// The protocol without one of its rules.
     pub fn without(rule: Rule) -> Self {
-        Self(u64::MAX & !(1 << rule as u64))
+        Self(!(1 << rule as u32))
     }
 
     pub fn has(self, rule: Rule) -> bool {
-        self.0 & (1 << rule as u64) != 0
+        self.0 & (1 << rule as u32) != 0
     }
 }

@@ -112,16 +112,15 @@ impl Model for Scribe {
     fn violates(&self, state: &State) -> Option<&'static str> {
         let up = || state.nodes.iter().filter(|node| node.up);
         let calm = state.scribe.is_some() && up().all(|node| node.subscription == Subscription::Good);
-        for (number, message) in state.messages.iter().enumerate().filter(|(_, message)| message.published) {
-            let recorded = message.recorded;
+        for message in state.messages.iter().filter(|message| message.published) {
             let will_append = (0..NODES).any(|at| {
                 let appends = self.rules.has(Rule::HoldersAppend) || state.scribe == Some(at);
                 message.held & (1 << at) != 0 && appends
             });
-            if self.prompt && message.heard != 0 && !recorded && !will_append {
+            if self.prompt && message.heard != 0 && !message.recorded && !will_append {
                 return Some(DROPPED);
             }
-            if calm && !recorded && message.held == 0 {
+            if calm && !message.recorded && message.held == 0 {
                 return Some(LOST);
             }
         }
@@ -240,11 +239,11 @@ impl State {
 
     fn published(&self, number: usize) -> Self {
         let mut after = *self;
-        let hears = |at: &usize| {
+        let listening = |at: &usize| {
             let listens = matches!(self.nodes[*at].subscription, Subscription::Good | Subscription::Unchecked);
             self.nodes[*at].up && listens
         };
-        let heard = (0..NODES).filter(hears).fold(0, |bits, at| bits | 1 << at);
+        let heard = (0..NODES).filter(listening).fold(0, |bits, at| bits | 1 << at);
         after.messages[number] = Message { published: true, recorded: false, heard, held: heard, appended: 0 };
         after
     }
