@@ -2,7 +2,7 @@
 //!
 //! Time is left out: a lease is held or has lapsed, it lapses whenever it likes, and whoever acknowledges knows whether
 //! it has. (The model `lease` does the opposite.) Changes are appended to the current master. After a failover the
-//! follower's stream may still come from the old one; heartbeats go to the new one. A failover to a replica that has no
+//! follower's stream may still come from an old one; heartbeats go to the new one. A second failover may be to a replica of either. A failover to a replica that has no
 //! record is a restart with an empty memory.
 //!
 //! Promised: a follower with a lease serves nothing older than a purge it has applied, in its numbering or by starting
@@ -69,17 +69,20 @@ struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     version: u8,
-    servers: [Server; 2],
+    servers: [Server; 3],
     /// Which server takes changes and heartbeats.
     master: usize,
     node: Node,
-    /// A purge that waits for its acknowledgement: its number and what it demands.
-    waiting: Option<(u8, u8)>,
+    /// A purge that waits for its acknowledgement: epoch, number, and what it demands.
+    waiting: Option<(u8, u8, u8)>,
     acknowledged: u8,
 }
 
 struct Follow {
     rules: Rules,
+    /// How many records a log may have, and how many failovers there may be.
+    log: u8,
+    failovers: usize,
 }
 
 type To<'a> = dyn FnMut(&'static str, usize, State) + 'a;
@@ -90,7 +93,14 @@ impl Model for Follow {
     fn initial(&self) -> State {
         let server = Server { life: 1, epoch: 1, rid: 1, ..Server::default() };
         let node = Node { epoch: 1, lease: true, registered: Some(0), ..Node::default() };
-        State { version: 1, servers: [server, Server::default()], master: 0, node, waiting: None, acknowledged: 0 }
+        State {
+            version: 1,
+            servers: [server, Server::default(), Server::default()],
+            master: 0,
+            node,
+            waiting: None,
+            acknowledged: 0,
+        }
     }
 
     fn steps(&self, state: &State, next: &mut Vec<(Label, State)>) {
@@ -122,14 +132,25 @@ impl Follow {
         same_epoch && kept.born >= node.mark.max(node.floor)
     }
 
+    /// The number of the new record; `None` where the model ends.
+    fn record(&self, server: &mut Server, demand: u8, epoch: u8) -> Option<u8> {
+        if server.top == self.log {
+            return None;
+        }
+        server.top += 1;
+        server.log[server.top as usize] = Record { life: server.life, demand, epoch };
+        Some(server.top)
+    }
+
     /// Every script first compares the server with the one that the epoch belongs to.
     fn script_begins(&self, state: &State) -> Option<State> {
         let mut after = *state;
         let server = &mut after.servers[state.master];
         if server.rid != server.life && self.rules.has(Rule::EpochBoundToReplid) {
-            (server.rid, server.epoch) = (server.life, server.epoch + 1);
-            let epoch = server.epoch;
-            server.append(0, epoch)?;
+            // Epochs are random, which here means: another one in each life. Counted, they would repeat.
+            let epoch = if self.rules.has(Rule::EpochIsRandom) { server.life } else { server.epoch + 1 };
+            (server.rid, server.epoch) = (server.life, epoch);
+            self.record(server, 0, epoch)?;
             after.node.registered = None;
         }
         Some(after)
@@ -138,13 +159,13 @@ impl Follow {
     fn change_the_log(&self, state: &State, to: &mut To) {
         if let Some(begun) = self.script_begins(state) {
             let mut other = begun;
-            if other.servers[state.master].append(0, 0).is_some() {
+            if self.record(&mut other.servers[state.master], 0, 0).is_some() {
                 to("another change is appended", 0, other);
             }
             let mut purge = begun;
             let new = state.waiting.is_none() && state.acknowledged < state.version && state.version > 1;
-            if new && let Some(number) = purge.servers[state.master].append(state.version, 0) {
-                purge.waiting = Some((number, state.version));
+            if new && let Some(number) = self.record(&mut purge.servers[state.master], state.version, 0) {
+                purge.waiting = Some((purge.servers[state.master].epoch, number, state.version));
                 to("the tag is purged, as record #", number as usize, purge);
             }
         }
@@ -155,24 +176,44 @@ impl Follow {
             after.servers[state.master].trimmed = newest;
             to("the log is trimmed up to #", newest as usize, after);
         }
-        if state.master == 0 {
-            for kept in 0..=server.top {
-                let mut after = State { master: 1, ..*state };
-                after.servers[1] = server.replica(kept);
-                to("failover to a replica that has # records", kept as usize, after);
+        if state.master < self.failovers {
+            let master = state.master + 1;
+            for (from, server) in state.servers[..master].iter().enumerate() {
+                for kept in 0..=server.top {
+                    let mut after = State { master, ..*state };
+                    after.servers[master] =
+                        Server { life: state.servers[state.master].life + 1, ..server.replica(kept) };
+                    let text = if from + 1 == master {
+                        "failover to a replica that has # records"
+                    } else {
+                        "failover to a replica of the master before, that has # records"
+                    };
+                    to(text, kept as usize, after);
+                }
             }
         }
     }
 
     fn acknowledge(&self, state: &State, to: &mut To) {
-        let Some((number, demand)) = state.waiting else { return };
+        let Some((epoch, number, demand)) = state.waiting else { return };
+        // Whoever asks for the table asks by a script, and repeats the purge in another epoch.
+        let Some(state) = self.script_begins(state) else { return };
+        let current = state.servers[state.master].epoch;
+        if current != epoch {
+            let mut again = state;
+            if let Some(number) = self.record(&mut again.servers[state.master], demand, 0) {
+                again.waiting = Some((current, number, demand));
+                to("the purge is repeated, as record #", number as usize, again);
+            }
+            return;
+        }
         let node = &state.node;
         let holds_lease = node.lease || node.heard.is_some();
         let blocks = node.registered.is_some_and(|applied| applied < number) && holds_lease;
         // What `lease` models: in a new epoch the leases of the old one are waited for.
-        let of_old_epoch = node.epoch != state.servers[state.master].epoch && holds_lease;
+        let of_old_epoch = node.epoch != current && holds_lease;
         if !(blocks || of_old_epoch) || !self.rules.has(Rule::AckWaitsForLeases) {
-            to("the purge # is acknowledged", number as usize, State { waiting: None, acknowledged: demand, ..*state });
+            to("the purge # is acknowledged", number as usize, State { waiting: None, acknowledged: demand, ..state });
         }
     }
 
@@ -228,7 +269,7 @@ impl Follow {
         let mut after =
             Node { applied: number, nonce: record.life, mark, bound: node.bound.max(record.demand), ..node };
         if node.heard.is_some_and(|(heard, nonce)| {
-            heard == number && (nonce == record.life || !self.rules.has(Rule::NonceChain))
+            heard == number && (nonce == record.life || !self.rules.has(Rule::NonceInHeartbeat))
         }) {
             (after.lease, after.heard) = (true, None);
         }
@@ -262,36 +303,36 @@ impl State {
 }
 
 impl Server {
-    /// The number of the new record; `None` where the model ends.
-    fn append(&mut self, demand: u8, epoch: u8) -> Option<u8> {
-        if self.top as usize == LOG {
-            return None;
-        }
-        self.top += 1;
-        self.log[self.top as usize] = Record { life: self.life, demand, epoch };
-        Some(self.top)
-    }
-
-    /// What becomes of the replica that has the first `kept` records: a master with a life of its own.
+    /// What the replica has that received the first `kept` records.
     fn replica(&self, kept: u8) -> Self {
-        let mut after = Server { life: self.life + 1, top: kept, trimmed: self.trimmed.min(kept), ..*self };
+        let mut after = Server { top: kept, trimmed: self.trimmed.min(kept), ..*self };
         after.log[kept as usize + 1..].fill(Record::default());
         after
     }
 }
 
 fn model(rules: Rules) -> Follow {
-    Follow { rules }
+    Follow { rules, log: 4, failovers: 1 }
+}
+
+fn two_failovers(rules: Rules) -> Follow {
+    Follow { rules, log: 2, failovers: 2 }
 }
 
 #[test]
 fn a_follower_serves_nothing_older_than_what_it_applied_or_what_was_acknowledged() {
     holds("follow", model);
+    holds("follow, two failovers", two_failovers);
 }
 
 #[test]
 fn without_the_epoch_check_a_failover_that_lost_the_log_tail_serves_an_old_answer() {
     breaks(Rule::EpochBoundToReplid, model, OLD);
+}
+
+#[test]
+fn without_random_epochs_two_failovers_from_one_state_begin_the_same_epoch() {
+    breaks(Rule::EpochIsRandom, two_failovers, UNHEARD);
 }
 
 #[test]
@@ -302,6 +343,12 @@ fn without_the_validation_of_other_epochs_an_old_birth_looks_new() {
 #[test]
 fn without_the_nonce_chain_the_old_master_s_stream_is_taken_for_the_new_one_s() {
     breaks(Rule::NonceChain, model, UNHEARD);
+}
+
+/// The nonce in the heartbeat is a second lock on the same door: the chain in the stream, and epochs, have closed it.
+#[test]
+fn even_without_the_nonce_in_the_heartbeat_nothing_old_is_served() {
+    holds("follow, no nonce in the heartbeat", |_| Follow { log: 3, ..model(Rules::without(Rule::NonceInHeartbeat)) });
 }
 
 #[test]

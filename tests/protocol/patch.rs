@@ -130,7 +130,7 @@ impl Patch {
                     to(text, message as usize, after);
                 }
             };
-            let turn = !self.in_order || message == 2 || state.appended & (1 << 2) != 0;
+            let turn = !self.in_order || (2..message).all(|earlier| state.appended & (1 << earlier) != 0);
             if state.appended & bit == 0 && turn {
                 // Somebody's copy of it, or of a later one, has come first: the scribe's value may be old by now.
                 let is_late = state.again >> message != 0 && self.rules.has(Rule::OvertakenPatchPurges);

@@ -16,7 +16,9 @@ pub enum Rule {
     HalfAppendIsCompleted,
     // The log.
     EpochBoundToReplid,
+    EpochIsRandom,
     NonceChain,
+    NonceInHeartbeat,
     GapStartsOver,
     NewestStays,
     StartOverRaisesFloor,
