@@ -1,7 +1,7 @@
 //! Who may take the answer of a running fetch, and what a blind node may serve (`on_blind = "revalidate"`).
 //!
 //! One node, one key, one purge, one flight at a time, one waiter at a time. The lease lapses whenever it likes and comes
-//! back once the purge, if there is one, has been applied; a purge is acknowledged when the node has applied it or has no
+//! back once the purge, if there is one, has been applied, and once the node starts over in a new epoch; a purge is acknowledged when the node has applied it or has no
 //! lease. Time passes in ticks, for the sake of Δ.
 //!
 //! Promised to a request that waits: an answer at least as new as what was acknowledged, or applied here, when it arrived.
@@ -24,6 +24,7 @@ const DELTA: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Fetch {
     answer: Option<bool>,
+    epoch: u8,
     born_after: bool,
     /// Ticks since the request was sent, up to one more than Δ.
     age: u8,
@@ -36,6 +37,7 @@ struct Fetch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Waiter {
     blind: bool,
+    epoch: u8,
     /// Its arrival number: whether the purge had been applied.
     applied: bool,
     must_be_new: bool,
@@ -48,6 +50,7 @@ pub struct State {
     /// Ticks since the acknowledgement, up to one more than Δ.
     acknowledged: Option<u8>,
     lease: bool,
+    epoch: u8,
     applied: bool,
     /// The purge was appended before the node became blind.
     appended_before_blind: bool,
@@ -74,6 +77,7 @@ impl Model for Flights {
             appended: false,
             acknowledged: None,
             lease: true,
+            epoch: 1,
             applied: false,
             appended_before_blind: false,
             entry: None,
@@ -105,10 +109,14 @@ impl Model for Flights {
         } else if state.applied || !state.appended {
             to("the lease is back", State { lease: true, ..*state });
         }
+        if state.epoch == 1 {
+            let over = State { epoch: 2, lease: true, applied: state.appended, ..*state };
+            to("the node starts over in a new epoch", over);
+        }
         self.fetch(state, &mut to);
         if state.waiter.is_none() && state.flight.is_some() {
             let must_be_new = state.acknowledged.is_some() || state.applied;
-            let waiter = Waiter { blind: !state.lease, applied: state.applied, must_be_new };
+            let waiter = Waiter { blind: !state.lease, epoch: state.epoch, applied: state.applied, must_be_new };
             let flight = state.flight.map(|flight| Fetch { after_waiter: false, ..flight });
             to("a request arrives and waits", State { waiter: Some(waiter), flight, ..*state });
         }
@@ -118,7 +126,8 @@ impl Model for Flights {
         if state.waiter_got_old {
             return Some(WAITED);
         }
-        let old = state.entry.filter(|entry| entry.answer == Some(false) && (entry.born_after || !state.applied))?;
+        let valid = |entry: &Fetch| entry.epoch == state.epoch && (entry.born_after || !state.applied);
+        let old = state.entry.filter(|entry| entry.answer == Some(false) && valid(entry))?;
         let acknowledged = state.acknowledged?;
         if state.lease {
             return Some(HIT);
@@ -136,7 +145,7 @@ impl Flights {
             None => {
                 let (born_after, blind) = (state.applied, !state.lease);
                 let after_waiter = state.waiter.is_some();
-                let flight = Fetch { answer: None, born_after, age: 0, blind, after_waiter };
+                let flight = Fetch { answer: None, epoch: state.epoch, born_after, age: 0, blind, after_waiter };
                 to("a flight asks the backend", State { flight: Some(flight), ..*state });
             }
             Some(flight @ Fetch { answer: None, .. }) => {
@@ -160,8 +169,14 @@ impl Flights {
         if waiter.blind && self.rules.has(Rule::BlindWaiterLaterFlight) {
             return flight.after_waiter;
         }
-        let valid_now = flight.born_after || !state.applied;
-        valid_now || flight.born_after >= waiter.applied || !self.rules.has(Rule::WaiterByNumber)
+        let valid_now = flight.epoch == state.epoch && (flight.born_after || !state.applied);
+        // Compared as numbers, those of another epoch may be higher.
+        let late_enough = if flight.epoch == waiter.epoch {
+            flight.born_after >= waiter.applied
+        } else {
+            !self.rules.has(Rule::WaiterSameEpoch)
+        };
+        valid_now || late_enough || !self.rules.has(Rule::WaiterByNumber)
     }
 }
 
@@ -190,6 +205,11 @@ fn waiters_and_hits_get_what_their_arrival_demands() {
 #[test]
 fn without_the_arrival_number_a_waiter_takes_a_fetch_that_began_before_the_purge() {
     breaks(Rule::WaiterByNumber, model, WAITED);
+}
+
+#[test]
+fn without_the_epoch_of_its_arrival_a_waiter_takes_a_fetch_of_the_epoch_before() {
+    breaks(Rule::WaiterSameEpoch, model, WAITED);
 }
 
 #[test]

@@ -56,3 +56,29 @@ fn cannot_promise<M: Model>(name: &str, model: impl Fn(Rules) -> M, expected: &s
         }
     }
 }
+
+/// The page and the suite tell the same story: each rule is taken away by some test, and each test is on the page.
+#[test]
+fn every_rule_has_a_test_and_every_test_is_on_the_page() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
+    let page = read(root.join("docs/protocol.md"));
+    let folder = std::fs::read_dir(root.join("tests/protocol")).unwrap();
+    let suite: String = folder.map(|file| read(file.unwrap().path())).collect();
+
+    let rules = read(root.join("tests/protocol/rules.rs"));
+    let names = rules.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(','));
+    for rule in names.filter(|name| name.chars().all(char::is_alphanumeric)) {
+        let taken_away = [format!("breaks(Rule::{rule},"), format!("Rules::without(Rule::{rule})")];
+        assert!(taken_away.iter().any(|form| suite.contains(form)), "no test takes {rule} away");
+    }
+
+    for test in suite.split("#[test]").skip(1).filter_map(|text| text.trim_start().strip_prefix("fn ")?.split_once('('))
+    {
+        let removes = test.0.starts_with("without_") || test.0.starts_with("even_") || test.0.starts_with("with_");
+        assert!(!removes || page.contains(&format!("`{}`", test.0)), "{} is not on the page", test.0);
+    }
+    for name in page.split('`').filter(|name| name.starts_with("without_") && name.len() > 10) {
+        assert!(name == "without_…" || suite.contains(&format!("fn {name}()")), "the page speaks of {name}");
+    }
+}

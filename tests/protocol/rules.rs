@@ -47,6 +47,7 @@ pub enum Rule {
     FloorBeforeDrop,
     // Flights and blindness.
     WaiterByNumber,
+    WaiterSameEpoch,
     BlindWaiterLaterFlight,
     BlindSentAfter,
     BlindWithinDelta,
