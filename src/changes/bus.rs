@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, Notify};
+use tokio::sync::{Mutex as Turn, Notify, watch};
 
 use super::held::Held;
 use super::queue::{Queue, Recent};
@@ -64,6 +64,8 @@ pub struct Bus {
     pub(super) broken: AtomicBool,
     /// This node is the one that appends what the backend announces.
     pub(super) scribe: AtomicBool,
+    /// How often it has become that.
+    pub(super) scribe_turns: watch::Sender<u64>,
     /// A heartbeat has been answered.
     pub(super) heard: AtomicBool,
     /// The last heartbeat was answered, and all that followed from it went well.
@@ -177,6 +179,7 @@ impl Bus {
             recent: Mutex::default(),
             broken: AtomicBool::new(false),
             scribe: AtomicBool::new(false),
+            scribe_turns: watch::Sender::new(0),
             heard: AtomicBool::new(false),
             well: AtomicBool::new(true),
             timebase: Timebase::default(),
