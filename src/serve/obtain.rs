@@ -13,6 +13,7 @@ use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
 use super::outlook::Arrival;
 use super::shape::{self, Occasion};
+use super::together::Together;
 use super::{Gateway, Journey, encode};
 use crate::policy::{CacheKey, KeyBuf, tags};
 use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
@@ -125,7 +126,7 @@ impl Gateway {
             unverified: false,
             share: true,
         };
-        if let Ok(fill) = self.fill(journey, &key, &fetch) {
+        if let Ok(fill) = self.fill(journey, &key, &fetch, true) {
             tokio::spawn(fill.run(leader));
         }
     }
@@ -149,7 +150,7 @@ impl Gateway {
         fetch: &Fetch,
         leader: Leader,
     ) -> Gets {
-        let fill = match self.fill(journey, key, fetch) {
+        let fill = match self.fill(journey, key, fetch, false) {
             Ok(fill) => fill,
             Err(reason) => return Gets::Answer(self.failed(journey, trail, reason)),
         };
@@ -181,6 +182,7 @@ impl Gateway {
                 }
                 None => Gets::Erred(error),
             },
+            Stage::Failed(error) => self.flight_failed(journey, trail, fetch, &flight, &error),
             stage => self.use_stage(journey, trail, fetch, stage, place.as_ref(), false),
         }
     }
@@ -206,7 +208,8 @@ impl Gateway {
         };
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
-            Stage::Landed(entry) | Stage::Confirmed(entry) => Some(entry),
+            Stage::Landed(entry) | Stage::Confirmed(entry) | Stage::Shared(entry) => Some(entry),
+            Stage::Failed(error) => return self.flight_failed(journey, trail, fetch, flight, error),
             _ => None,
         };
         if let Some(head) = head {
@@ -240,6 +243,7 @@ impl Gateway {
             Stage::Erred(error, _) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
+            Stage::Shared(entry) => Gets::Answer(self.shared_hit(journey, trail, entry)),
             Stage::Landed(entry) => {
                 let how = How { collapsed, ..How::default() };
                 Gets::Answer(self.landed(journey, trail, fetch, entry, how))
@@ -327,7 +331,7 @@ impl Gateway {
         self.hit(journey, trail, Arc::clone(entry), Some(why), self.clock().now())
     }
 
-    fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch) -> Result<Fill, Reason> {
+    fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch, refresh: bool) -> Result<Fill, Reason> {
         let Journey { asked, routed, forwarded, .. } = journey;
         let rule = routed.rule;
         let origin = self.backend(&rule.origin).ok_or(Reason::BackendRefused)?;
@@ -352,7 +356,38 @@ impl Gateway {
             born: journey.arrival.place,
             interim: (journey.interim)(),
             uncacheable_for: UNCACHEABLE_FOR,
+            together: self.together(journey, fetch, refresh).map(Box::new),
+            afterwards: None,
         })
+    }
+
+    /// How to go about a fetch with the other nodes, if there are any and what they have would do: not for a client that
+    /// wants the backend's word, and not for what concerns this client alone.
+    fn together(&self, journey: &Journey<'_>, fetch: &Fetch, refresh: bool) -> Option<Together> {
+        let shared = self.shared()?;
+        let wanted = fetch.share && fetch.forward != Forward::Request && !journey.outlook.wants_later();
+        wanted.then(|| Together {
+            gateway: self.clone(),
+            shared: Arc::clone(shared),
+            class: Class::of(&journey.asked.facts),
+            refresh,
+        })
+    }
+
+    /// A fetch that came to nothing; what was found on its way may stand in for the backend.
+    fn flight_failed(
+        &self,
+        journey: &Journey<'_>,
+        trail: &mut Trail,
+        fetch: &Fetch,
+        flight: &Flight,
+        error: &FetchError,
+    ) -> Gets {
+        let found = flight.stand_in().filter(|entry| {
+            entry.vary.matches(&journey.asked.headers) && journey.arrival.admits(entry, self.store().ledger())
+        });
+        let fallback = fetch.fallback.as_ref().or(found).map(Arc::clone);
+        Gets::Answer(self.fetch_failed(journey, trail, &Fetch { fallback, ..fetch.clone() }, error))
     }
 
     /// An answer that is not kept goes through; but one that is too large to be kept, and of which the client wants only

@@ -290,5 +290,5 @@ fn proved<'r>(record: &'r [u8], head: &Head, expected: &Expected<'_>) -> Result<
 
 /// The record carries nothing else of a birth: what counts on one node only means nothing on another.
 fn born(head: &Head) -> Born {
-    Born { epoch: Epoch(head.epoch), number: head.number }
+    Born::elsewhere(Epoch(head.epoch), head.number)
 }

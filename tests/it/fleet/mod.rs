@@ -3,3 +3,6 @@
 
 mod barrier;
 mod blind;
+mod lease;
+mod races;
+mod shared;
