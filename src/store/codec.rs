@@ -45,10 +45,10 @@
 //! wall clock: two nodes whose clocks are minutes apart compute the same age. `Date` and Last-Modified are what the
 //! backend said, and stay as they are.
 //!
-//! **To add a field**: write it at the end of the metadata in `metadata.rs`, raise [`VERSION`], read it there `if version
-//! >= N` with a default for what came before, and add a record of the new version to `SAMPLES` in the tests, from where
-//! none is ever taken away before [`OLDEST`] passes it. Nodes that do not know the new version refuse it as
-//! [`Refusal::Newer`] and fetch; so the fleet may be upgraded node by node, in both directions.
+//! **To add a field**: write it at the end of the metadata in `metadata.rs`, raise [`VERSION`], hand the head's version on
+//! to where it is read, with a default for the versions before, and add a record of the new version to `SAMPLES` in the
+//! tests. None is taken away there before [`OLDEST`] has passed it. A node that does not know the new version refuses it as
+//! [`Refusal::Newer`] and fetches; so a fleet may be upgraded node by node, and back.
 
 mod head;
 mod headers;
@@ -156,7 +156,7 @@ pub fn encode(entry: &Entry, name: EntryName, wrapping: &Wrapping<'_>, timebase:
     let metadata = metadata::write_entry(entry, name, wrapping.namespace, timebase)?;
     let fields = headers::write(&entry.headers)?;
     let compress = fields.len() + entry.body.len() >= wrapping.compress_above && packing::worthwhile(entry);
-    wrap(head, &metadata, &fields, &entry.body, compress, wrapping)
+    wrap(&head, &metadata, &fields, &entry.body, compress, wrapping)
 }
 
 /// The directory of `key`, to be stored under its primary `name`: the fields that select among its answers, as the answer
@@ -173,7 +173,7 @@ pub fn encode_directory(
 ) -> Result<Bytes, Refusal> {
     let head = Blank { kind: Kind::Directory, born, name };
     let metadata = metadata::write_directory(names, name, wrapping.namespace, key)?;
-    wrap(head, &metadata, &[], &[], false, wrapping)
+    wrap(&head, &metadata, &[], &[], false, wrapping)
 }
 
 /// What `record` says, if it is what was expected.
@@ -221,7 +221,7 @@ struct Blank {
 }
 
 fn wrap(
-    blank: Blank,
+    blank: &Blank,
     metadata: &[u8],
     fields: &[u8],
     body: &[u8],
@@ -251,12 +251,11 @@ fn wrap(
     let mut record = Vec::with_capacity(HEAD + head.lengths.payload + CHECK);
     head.write(&mut record);
     record.extend_from_slice(metadata);
-    match &packed {
-        Some(packed) => record.extend_from_slice(packed),
-        None => {
-            record.extend_from_slice(fields);
-            record.extend_from_slice(body);
-        }
+    if let Some(packed) = &packed {
+        record.extend_from_slice(packed);
+    } else {
+        record.extend_from_slice(fields);
+        record.extend_from_slice(body);
     }
     let proof = match wrapping.seal {
         Some(seal) => {

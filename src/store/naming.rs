@@ -10,9 +10,9 @@
 //! 64 KiB makes a name like any other, and nothing of it can be read from the name.
 //!
 //! What is sealed must not be betrayed by its name either. A plain digest of a guessable URL can be guessed, so with a
-//! seal the names of entries are keyed: HMAC instead of a digest, under the [naming key](SealKeys::naming_key) of the
-//! ring. The names of tags never are. A mark is found by all nodes or it is no mark, also while a new seal key is being
-//! brought to one node after the other, and the log of changes spells tags out anyway.
+//! seal the names of entries are keyed: HMAC instead of a digest, under a key derived from the last one of the ring (see
+//! `seal.rs`). The names of tags never are. A mark is found by all nodes or it is no mark, also while a new seal key is
+//! being brought to one node after the other, and the log of changes spells tags out anyway.
 
 use std::fmt;
 
@@ -71,24 +71,20 @@ impl Names {
 
     /// Where the marks of a tag are, given its full name.
     pub fn tag(&self, tag: &str) -> TagName {
-        let mut plain = digest::Context::new(&digest::SHA256);
-        self.feed(TAG, &[tag.as_bytes()], |bytes| plain.update(bytes));
-        TagName(cut(plain.finish().as_ref()))
+        TagName(self.digest(TAG, &[tag.as_bytes()]))
     }
 
     fn entry(&self, domain: u8, parts: &[&[u8]]) -> [u8; NAME] {
-        match &self.key {
-            Some(key) => {
-                let mut keyed = hmac::Context::with_key(key);
-                self.feed(domain, parts, |bytes| keyed.update(bytes));
-                cut(keyed.sign().as_ref())
-            }
-            None => {
-                let mut plain = digest::Context::new(&digest::SHA256);
-                self.feed(domain, parts, |bytes| plain.update(bytes));
-                cut(plain.finish().as_ref())
-            }
-        }
+        let Some(key) = &self.key else { return self.digest(domain, parts) };
+        let mut keyed = hmac::Context::with_key(key);
+        self.feed(domain, parts, |bytes| keyed.update(bytes));
+        cut(keyed.sign().as_ref())
+    }
+
+    fn digest(&self, domain: u8, parts: &[&[u8]]) -> [u8; NAME] {
+        let mut plain = digest::Context::new(&digest::SHA256);
+        self.feed(domain, parts, |bytes| plain.update(bytes));
+        cut(plain.finish().as_ref())
     }
 
     fn feed(&self, domain: u8, parts: &[&[u8]], mut update: impl FnMut(&[u8])) {
@@ -169,10 +165,10 @@ mod tests {
         }
     }
 
-    const PRIMARY_OF_A: &str = "";
-    const VARIANT_OF_A: &str = "";
-    const TAG_X: &str = "";
-    const KEYED_OF_A: &str = "";
+    const PRIMARY_OF_A: &str = "d9dce4502464af4f0f4375ce61070ab1";
+    const VARIANT_OF_A: &str = "d093542a8caf79035ddde12db2e44d57";
+    const TAG_X: &str = "07a133b45a576b006a46ae6cd1c5415a";
+    const KEYED_OF_A: &str = "25622d20ca8babb6c2bb4cccdaaedc26";
 
     #[test]
     fn l2_03_each_namespace_has_names_of_its_own_and_no_border_can_be_moved() {

@@ -33,7 +33,7 @@ const STALE_IF_ERROR: u8 = 1 << 5;
 const LAST_MODIFIED: u8 = 1 << 6;
 
 /// By the number that stands in a record. A new one comes to the end.
-const SOURCES: [LifetimeSource; 7] = [
+pub(super) const SOURCES: [LifetimeSource; 7] = [
     LifetimeSource::None,
     LifetimeSource::Operator,
     LifetimeSource::Targeted,
