@@ -77,7 +77,11 @@ impl Fill {
             // In a box: a node on its own does not carry the room for it.
             match Box::pin(together.turn(&mut self, &leader)).await {
                 Turn::Shared(entry) => return leader.shares(entry),
-                Turn::Fetch(afterwards) => self.afterwards = Some(afterwards),
+                Turn::Fetch(hold) => {
+                    if let Some(afterwards) = &mut self.afterwards {
+                        afterwards.begins(hold);
+                    }
+                }
             }
         }
         let fetched = match self.ask(&leader).await {

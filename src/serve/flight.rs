@@ -317,6 +317,8 @@ impl Leader {
     /// Notes what can be served if the backend does not deliver. The first one stays.
     pub fn found(&self, entry: Arc<Entry>) {
         let _ = self.flight.stand_in.set(entry);
+        // The stage is the same; those who wait for one look again.
+        self.flight.stage.send_modify(|_| ());
     }
 
     /// What was stored is as good as new.

@@ -13,7 +13,7 @@ use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
 use super::outlook::Arrival;
 use super::shape::{self, Occasion};
-use super::together::Together;
+use super::together::{Afterwards, Together};
 use super::{Gateway, Journey, encode};
 use crate::policy::{CacheKey, KeyBuf, tags};
 use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
@@ -158,9 +158,11 @@ impl Gateway {
         // Who waits for the whole reads nothing of it meanwhile, and must not hold it up.
         let place = (!wants_whole(journey)).then(|| flight.attend());
         tokio::spawn(fill.run(leader));
-        let patience = fetch.fallback.as_ref().map(|_| self.settings().stale_after);
-        let Some(stage) = wait(&flight, patience, wants_whole(journey)).await else {
-            return Gets::Answer(self.stale(journey, trail, fetch, Reason::BackendTimeout));
+        let stale_after = self.settings().stale_after;
+        let patience = fetch.fallback.as_ref().map(|_| stale_after);
+        let Some(stage) = wait(&flight, patience, stale_after, wants_whole(journey)).await else {
+            let fetch = self.with_stand_in(journey, fetch, &flight);
+            return Gets::Answer(self.stale(journey, trail, &fetch, Reason::BackendTimeout));
         };
         match stage {
             Stage::NotShareable(reason) => match flight.take() {
@@ -182,7 +184,10 @@ impl Gateway {
                 }
                 None => Gets::Erred(error),
             },
-            Stage::Failed(error) => self.flight_failed(journey, trail, fetch, &flight, &error),
+            Stage::Failed(error) => {
+                let fetch = self.with_stand_in(journey, fetch, &flight);
+                Gets::Answer(self.fetch_failed(journey, trail, &fetch, &error))
+            }
             stage => self.use_stage(journey, trail, fetch, stage, place.as_ref(), false),
         }
     }
@@ -199,17 +204,22 @@ impl Gateway {
             return Gets::Answer(self.failed(journey, trail, Reason::TooManyRequests));
         };
         let timeout = self.settings().waiter_timeout;
-        let patience = if fetch.fallback.is_some() { self.settings().stale_after.min(timeout) } else { timeout };
-        let Some(stage) = wait(flight, Some(patience), wants_whole(journey)).await else {
+        let stale_after = self.settings().stale_after.min(timeout);
+        let patience = if fetch.fallback.is_some() { stale_after } else { timeout };
+        let Some(stage) = wait(flight, Some(patience), stale_after, wants_whole(journey)).await else {
+            let fetch = self.with_stand_in(journey, fetch, flight);
             return match fetch.fallback {
-                Some(_) => Gets::Answer(self.stale(journey, trail, fetch, Reason::BackendTimeout)),
+                Some(_) => Gets::Answer(self.stale(journey, trail, &fetch, Reason::BackendTimeout)),
                 None => Gets::Alone(Reason::WaitTimeout),
             };
         };
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
             Stage::Landed(entry) | Stage::Confirmed(entry) | Stage::Shared(entry) => Some(entry),
-            Stage::Failed(error) => return self.flight_failed(journey, trail, fetch, flight, error),
+            Stage::Failed(error) => {
+                let fetch = self.with_stand_in(journey, fetch, flight);
+                return Gets::Answer(self.fetch_failed(journey, trail, &fetch, error));
+            }
             _ => None,
         };
         if let Some(head) = head {
@@ -357,7 +367,7 @@ impl Gateway {
             interim: (journey.interim)(),
             uncacheable_for: UNCACHEABLE_FOR,
             together: self.together(journey, fetch, refresh).map(Box::new),
-            afterwards: None,
+            afterwards: Afterwards::of(self, rule.id),
         })
     }
 
@@ -374,20 +384,13 @@ impl Gateway {
         })
     }
 
-    /// A fetch that came to nothing; what was found on its way may stand in for the backend.
-    fn flight_failed(
-        &self,
-        journey: &Journey<'_>,
-        trail: &mut Trail,
-        fetch: &Fetch,
-        flight: &Flight,
-        error: &FetchError,
-    ) -> Gets {
+    /// The same fetch, with what was found on its way to stand in for the backend.
+    fn with_stand_in(&self, journey: &Journey<'_>, fetch: &Fetch, flight: &Flight) -> Fetch {
         let found = flight.stand_in().filter(|entry| {
             entry.vary.matches(&journey.asked.headers) && journey.arrival.admits(entry, self.store().ledger())
         });
         let fallback = fetch.fallback.as_ref().or(found).map(Arc::clone);
-        Gets::Answer(self.fetch_failed(journey, trail, &Fetch { fallback, ..fetch.clone() }, error))
+        Fetch { fallback, ..fetch.clone() }
     }
 
     /// An answer that is not kept goes through; but one that is too large to be kept, and of which the client wants only
@@ -417,17 +420,23 @@ fn variant(names: &[HeaderName], journey: &Journey<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Waits for a stage that can be acted upon; `None` when patience ran out first.
-async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Option<Stage> {
+/// Waits for a stage that can be acted upon; `None` when patience ran out first. Once something has been found that can
+/// stand in for the backend, patience is no longer than `stale_after`.
+async fn wait(flight: &Flight, patience: Option<Duration>, stale_after: Duration, whole: bool) -> Option<Stage> {
     let ready = |stage: &Stage| match stage {
         Stage::Asked => false,
         Stage::Streaming(_) => !whole,
         _ => true,
     };
-    match patience {
-        Some(patience) => tokio::time::timeout(patience, flight.reaches(ready)).await.ok(),
-        None => Some(flight.reaches(ready).await),
+    let something = flight.reaches(|stage| ready(stage) || flight.stand_in().is_some());
+    let stage = match patience {
+        Some(patience) => tokio::time::timeout(patience, something).await.ok()?,
+        None => something.await,
+    };
+    if ready(&stage) {
+        return Some(stage);
     }
+    tokio::time::timeout(stale_after, flight.reaches(ready)).await.ok()
 }
 
 /// A part can be cut from a whole only when the whole is there.

@@ -12,7 +12,6 @@ use super::Gateway;
 use super::fill::Fill;
 use super::flight::{Class, Leader};
 use super::judge::{self, Verdict};
-use super::outlook::Outlook;
 use crate::clock::Moment;
 use crate::fleet::FleetError;
 use crate::rfc::Reason;
@@ -35,26 +34,21 @@ pub(super) struct Together {
 pub(super) enum Turn {
     /// Serve this: another node has fetched it.
     Shared(Arc<Entry>),
-    /// Ask the backend.
-    Fetch(Afterwards),
+    /// Ask the backend. With the lease, if there was one to be had.
+    Fetch(Option<Hold>),
 }
 
 impl Together {
     /// Looks for what another node has fetched, and waits for it as long as that is the shorter way.
     pub(super) async fn turn(self, fill: &mut Fill, leader: &Leader) -> Turn {
         let mut selecting = self.gateway.store().variant_names(fill.key.bytes());
-        let found = self.find(fill, leader, &mut selecting).await;
-        let hold = match found {
-            Ok(Some(entry)) => return Turn::Shared(entry),
-            Ok(None) => match self.queue(fill, leader, &mut selecting).await {
-                Ok(Turn::Shared(entry)) => return Turn::Shared(entry),
-                Ok(Turn::Fetch(afterwards)) => return Turn::Fetch(afterwards),
-                Err(_) => None,
-            },
-            // Without the others.
-            Err(_) => None,
+        let turn = match self.find(fill, leader, &mut selecting).await {
+            Ok(Some(entry)) => Ok(Turn::Shared(entry)),
+            Ok(None) => self.queue(fill, leader, &mut selecting).await,
+            Err(error) => Err(error),
         };
-        Turn::Fetch(self.alone(fill, hold))
+        // Where the fleet does not answer: without the others.
+        turn.unwrap_or(Turn::Fetch(None))
     }
 
     /// Takes the lease, or waits for what whoever has it will share.
@@ -80,17 +74,17 @@ impl Together {
                             self.shared.release(hold, None).await;
                             Turn::Shared(entry)
                         }
-                        _ => Turn::Fetch(self.alone(fill, Some(hold))),
+                        _ => Turn::Fetch(Some(hold)),
                     });
                 }
-                Leased::Pointless => return Ok(Turn::Fetch(self.alone(fill, None))),
+                Leased::Pointless => return Ok(Turn::Fetch(None)),
                 Leased::Held(left) => left,
             };
-            let patience = Moment::since(deadline, fill.clock.now());
+            let patience = deadline.since(fill.clock.now());
             if patience.is_zero() {
-                return Ok(Turn::Fetch(self.alone(fill, None)));
+                return Ok(Turn::Fetch(None));
             }
-            tokio::time::sleep(pause.min(left).min(patience)).await;
+            tokio::time::sleep(pause.min(left.max(FIRST_PAUSE)).min(patience)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             if let Some(entry) = self.find(fill, leader, selecting).await? {
                 return Ok(Turn::Shared(entry));
@@ -113,14 +107,14 @@ impl Together {
             return Err(FleetError::Away);
         }
         let wanted = Wanted { key: &fill.key, request: &fill.request, selecting };
-        let looked = self.shared.look_up(wanted, store.ledger(), self.timebase(now), now).await?;
+        let looked = self.shared.look_up(wanted, store.ledger(), timebase(&self.gateway, now), now).await?;
         let Looked { found, known, selecting: learnt } = looked;
         if let Some(learnt) = learnt {
             *selecting = learnt.into_vec();
         }
         let Some((entry, standing)) = found else { return Ok(None) };
         let now = fill.clock.now();
-        let outlook = Outlook { sight: store.ledger().sight(now), ..self.gateway.outlook(now) };
+        let outlook = self.gateway.outlook(now);
         let verdict =
             judge::judge(&Found::Entry(Arc::clone(&entry), standing), &fill.facts, fill.rule(), false, &outlook, now);
         let usable = match verdict {
@@ -168,24 +162,10 @@ impl Together {
         fill.fallback = fallback;
         fill.stored = Some(entry);
     }
-
-    fn alone(&self, fill: &Fill, hold: Option<Hold>) -> Afterwards {
-        Afterwards {
-            gateway: self.gateway.clone(),
-            shared: Arc::clone(&self.shared),
-            rule: fill.rule,
-            began: fill.clock.now(),
-            hold,
-        }
-    }
-
-    fn timebase(&self, now: Moment) -> Timebase {
-        timebase(&self.gateway, now)
-    }
 }
 
 /// The fleet's clock, as far as this node knows it.
-pub(super) fn timebase(gateway: &Gateway, now: Moment) -> Timebase {
+fn timebase(gateway: &Gateway, now: Moment) -> Timebase {
     Timebase::new(gateway.bus().timebase().shared(now.mono), now.mono)
 }
 
@@ -200,16 +180,29 @@ pub(super) struct Afterwards {
 }
 
 impl Afterwards {
+    /// Of a fetch under `rule`; nothing for a node on its own.
+    pub(super) fn of(gateway: &Gateway, rule: usize) -> Option<Self> {
+        let shared = Arc::clone(gateway.shared()?);
+        Some(Self { gateway: gateway.clone(), shared, rule, began: gateway.clock().now(), hold: None })
+    }
+
+    /// The backend is about to be asked.
+    pub(super) fn begins(&mut self, hold: Option<Hold>) {
+        self.began = self.gateway.clock().now();
+        self.hold = hold;
+    }
+
     /// The answer is kept.
     pub(super) fn kept(mut self, entry: &Arc<Entry>) {
         let now = self.gateway.clock().now();
         self.gateway.paces().note(self.rule, now.since(self.began));
-        let ledger = self.gateway.store().ledger();
-        if !self.shared.takes(entry, ledger) {
+        if !self.shared.takes(entry) {
             return self.pointless();
         }
-        // Out of sight of the log nothing is known of what an entry is worth to others.
-        if ledger.sight(now) == Sight::Clear && ledger.standing(entry) != Standing::Void {
+        let ledger = self.gateway.store().ledger();
+        // Out of sight of the log, and across two of its lives, nothing is known of what an entry is worth to others.
+        let born_here = entry.born.epoch == ledger.epoch() && ledger.sight(now) == Sight::Clear;
+        if born_here && ledger.standing(entry) != Standing::Void {
             self.shared.write(Arc::clone(entry), timebase(&self.gateway, now), self.hold.take());
         }
     }

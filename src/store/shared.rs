@@ -203,7 +203,8 @@ impl Shared {
         // Asked for after the entry was read: what is said now is said of this entry.
         let tags: Vec<Name> = entry.tags.iter().map(|tag| Name(*self.names.tag(tag).bytes())).collect();
         let marks = self.fleet.newest(&tags).await?;
-        if marks.place.epoch != entry.born.epoch || marks.tags.len() != tags.len() {
+        let possible = entry.born.epoch == marks.place.epoch && entry.born.number <= marks.place.number;
+        if !possible || marks.tags.len() != tags.len() {
             return Ok(looked);
         }
         match standing_by(&marks, entry.born) {

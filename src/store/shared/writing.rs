@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::header;
 
 use super::{Entry, FleetError, Hold, Kept, Lease, Name, Put, Refusal, Shared, Timebase, codec};
-use crate::store::Ledger;
 
 /// What waits to be written.
 #[derive(Debug, Default)]
@@ -35,12 +34,9 @@ const WRITERS: usize = 4;
 const AT_ONCE: usize = 64 * 1024;
 
 impl Shared {
-    /// Whether `entry` is shared at all: not if it sets a cookie, is too large, or was born before this node had heard
-    /// from its fleet.
-    pub fn takes(&self, entry: &Entry, ledger: &Ledger) -> bool {
-        entry.body.len() as u64 <= self.settings.max_object
-            && !entry.headers.contains_key(header::SET_COOKIE)
-            && entry.born.epoch == ledger.epoch()
+    /// Whether an answer like `entry` is shared at all: not if it sets a cookie or is too large.
+    pub fn takes(&self, entry: &Entry) -> bool {
+        entry.body.len() as u64 <= self.settings.max_object && !entry.headers.contains_key(header::SET_COOKIE)
     }
 
     /// Leaves `entry` for the other nodes as soon as possible, and then gives the lease back. If too much waits already,

@@ -193,8 +193,15 @@ async fn what_is_stale_spares_the_backend_a_body_or_stands_in_for_it() {
     c.beat().await;
     a.origin("/p").refuses();
     c.get("/p").await.code(200).is("v1").cache("hit; ttl=-10; detail=sie");
+    // Nor is a backend waited for that takes its time.
+    let d = a.joining("");
+    d.beat().await;
+    a.origin("/p").hangs();
+    let before = d.clock.now();
+    d.get("/p").await.code(200).is("v1").cache_has("detail=sie");
+    assert_eq!(d.clock.now().since(before), millis(900));
     a.origin("/p").replies("busy").code(503);
-    b.get("/p").await.code(200).is("v1").cache("hit; ttl=-10; detail=sie");
+    b.get("/p").await.code(200).is("v1").cache("hit; ttl=-11; detail=sie");
     a.origin("/p").replies("v1").with(briefly).with(tag);
     b.get("/p").await.is("v1").cache_has("fwd-status=304");
     b.settle().await;
