@@ -238,11 +238,11 @@ impl Bus {
     pub(super) async fn announce(&self, records: impl Iterator<Item = Record>, now: Moment) -> Published {
         let place = self.ledger.place();
         let mut receipt = Receipt { epoch: place.epoch, number: place.number };
-        let mut kept_back: Option<FleetError> = None;
+        // What is queued goes first: changes are appended in the order in which they were announced.
+        let mut kept_back = (!self.queue.is_empty()).then_some(FleetError::Away);
         let mut said = Vec::new();
         for record in records {
-            // What is queued goes first: changes are appended in the order in which they were announced.
-            if kept_back.is_none() && self.queue.is_empty() {
+            if kept_back.is_none() {
                 match self.append(&record, now).await {
                     Ok(logged) => {
                         receipt = logged;
@@ -255,7 +255,7 @@ impl Bus {
             self.hold_back(record);
         }
         let caught_up = self.catch_up(now).await;
-        if kept_back.is_none() && self.has_applied(receipt) {
+        if kept_back.is_none() && self.has_applied(receipt, place.epoch) {
             return Published::Logged(receipt);
         }
         // Appended, and not to be read back: it holds here all the same, and is appended once more.
@@ -265,10 +265,12 @@ impl Bus {
         Published::Queued(kept_back.or(caught_up.err()).unwrap_or(FleetError::Away))
     }
 
-    /// Whether this node has applied what `receipt` is for. In another epoch it has begun anew, which says the same.
-    pub(super) fn has_applied(&self, receipt: Receipt) -> bool {
+    /// Whether this node has applied what `receipt` is for, of which it was in epoch `before` when it asked for it. If it
+    /// has begun anew *since*, that says the same; if the log had begun anew before and the node does not know yet, nothing
+    /// does.
+    fn has_applied(&self, receipt: Receipt, before: Epoch) -> bool {
         let place = self.ledger.place();
-        place.epoch != receipt.epoch || place.number >= receipt.number
+        if place.epoch == receipt.epoch { place.number >= receipt.number } else { receipt.epoch == before }
     }
 
     /// Appends a change, and remembers it for a while: the log's master may die with it.

@@ -4,5 +4,6 @@
 mod barrier;
 mod blind;
 mod lease;
+mod model;
 mod races;
 mod shared;

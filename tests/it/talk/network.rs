@@ -1,5 +1,6 @@
 //! Several gateways over one backend and one network, each with a link that can be cut.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay::changes::{Change, Published, Purge, Selector, Source};
@@ -57,6 +58,13 @@ impl Talk {
     /// One heartbeat, and what follows from it.
     pub async fn beat(&self) {
         self.gateway.bus().beat(&self.clock).await;
+    }
+
+    /// Sends heartbeats and follows the log by itself, from now on.
+    pub fn lives(self) -> Self {
+        let (bus, clock) = (Arc::clone(self.gateway.bus()), self.clock.clone());
+        tokio::spawn(async move { bus.keep_in_sight(&clock, std::future::pending()).await });
+        self.follows()
     }
 
     /// Nothing answers this node any more.
