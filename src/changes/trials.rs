@@ -27,7 +27,7 @@ struct Node {
 impl Node {
     fn new(name: &str, link: InProcess) -> Self {
         let ledger = Arc::new(Ledger::adrift(LedgerSettings::default()));
-        let settings = BusSettings { node: name.to_owned(), delta: DELTA };
+        let settings = BusSettings { node: name.to_owned(), delta: DELTA, ..BusSettings::default() };
         let bus = Bus::new(Fleet::InProcess(link.clone()), Arc::clone(&ledger)).on(settings);
         Self { bus: Arc::new(bus), ledger, link, clock: Clock::starting_at(Duration::from_secs(1_000)) }
     }
