@@ -51,8 +51,8 @@ use self::stats::Stats;
 use self::watch::Watcher;
 use super::in_process::random;
 use super::{
-    Append, Appended, Beat, Beating, Epoch, FleetError, Grade, Heard, Kept, Lease, Logged, Member, Members,
-    NEW_EPOCH, Name, Put, StreamRecord, TagMarks,
+    Append, Appended, Beat, Beating, Epoch, FleetError, Grade, Heard, Kept, Lease, Logged, Member, Members, NEW_EPOCH,
+    Name, Put, StreamRecord, TagMarks,
 };
 use crate::clock::Clock;
 
@@ -80,13 +80,13 @@ pub struct Redis {
 
 struct Inner {
     settings: RedisSettings,
-    clock: Clock,
     stats: Arc<Stats>,
     keys: Keys,
     entries: Vec<Arc<Link>>,
     next: AtomicUsize,
     ledger: Arc<Link>,
     appends: Arc<Link>,
+    watching: Arc<Link>,
     watcher: Arc<Watcher>,
     ear: Arc<Ear>,
     streams: Mutex<HashMap<String, Arc<Link>>>,
@@ -109,13 +109,13 @@ impl Redis {
     ///
     /// # Errors
     /// Settings that cannot be used. A server that is not there is no error: it is waited for in the background.
-    pub fn start(settings: RedisSettings, clock: Clock) -> Result<Self, Unusable> {
+    pub fn start(settings: RedisSettings, clock: &Clock) -> Result<Self, Unusable> {
         settings.check()?;
         let keys = Keys::new(&settings.namespace);
         let stats = Arc::new(Stats::default());
         let role = |url: &str| {
-            let plan = Plan::new(&settings, url, &keys.ledger[0], &clock)?;
-            Ok(Role::new(plan, settings.breaker.clone(), &clock, &stats))
+            let plan = Plan::new(&settings, url, &keys.ledger[0], clock)?;
+            Ok(Role::new(plan, settings.breaker.clone(), clock, &stats))
         };
         let shared = role(&settings.url)?;
         let ledgers = role(settings.ledger_url.as_deref().unwrap_or(&settings.url))?;
@@ -131,7 +131,8 @@ impl Redis {
             .collect();
         tasks.push(tokio::spawn(keeper::keep(Arc::clone(&ledger), true, true)).abort_handle());
         tasks.push(tokio::spawn(keeper::keep(Arc::clone(&watching), false, false)).abort_handle());
-        tasks.push(tokio::spawn(Arc::clone(&watcher).run(watching, keys.ledger[3].clone())).abort_handle());
+        tasks
+            .push(tokio::spawn(Arc::clone(&watcher).run(Arc::clone(&watching), keys.ledger[3].clone())).abort_handle());
         tasks.push(tokio::spawn(Arc::clone(&ear).run()).abort_handle());
         let inner = Inner {
             next: AtomicUsize::new(0),
@@ -139,12 +140,12 @@ impl Redis {
             replicas: AtomicUsize::new(0),
             tasks: Mutex::new(tasks),
             settings,
-            clock,
             stats,
             keys,
             entries,
             ledger,
             appends,
+            watching,
             watcher,
             ear,
             together,
@@ -160,14 +161,15 @@ impl Redis {
     /// What has been counted so far.
     pub fn stats(&self) -> FleetStats {
         let inner = &self.inner;
-        inner.stats.snapshot(inner.entries[0].role.breaker.state(), inner.ledger.role.breaker.state())
+        let mut links = inner.entries.iter().chain([&inner.ledger, &inner.appends, &inner.watching]);
+        let connected = links.all(|link| link.is_connected());
+        inner.stats.snapshot(connected, inner.entries[0].role.breaker.state(), inner.ledger.role.breaker.state())
     }
 
     /// See [`Fleet::beat`](super::Fleet::beat).
     pub async fn beat(&self, beating: &Beating) -> Result<Beat, FleetError> {
-        let (epoch, number) = beating
-            .applied
-            .map_or_else(Default::default, |applied| (hex(applied.epoch.0), applied.number.to_string()));
+        let (epoch, number) =
+            beating.applied.map_or_else(Default::default, |applied| (hex(applied.epoch.0), applied.number.to_string()));
         let arguments = vec![
             beating.node.as_str().into(),
             epoch.into(),
@@ -255,13 +257,13 @@ impl Redis {
 
     /// See [`Fleet::members`](super::Fleet::members).
     pub async fn members(&self) -> Result<Members, FleetError> {
-        let mut answer =
-            self.ledger(&scripts::MEMBERS, &[], Vec::new(), self.inner.settings.command_timeout).await?;
+        let mut answer = self.ledger(&scripts::MEMBERS, &[], Vec::new(), self.inner.settings.command_timeout).await?;
         let (epoch, since, now) = (Epoch(answer.hex()?), answer.millis()?, answer.millis()?);
         let (mut listed, mut nodes) = (answer.list()?, Vec::new());
         while !listed.is_empty() {
             let (node, said) = (listed.text()?, listed.text()?);
-            let said = said.split_once(':').and_then(|(applied, until)| Some((applied.parse().ok()?, until.parse().ok()?)));
+            let said =
+                said.split_once(':').and_then(|(applied, until)| Some((applied.parse().ok()?, until.parse().ok()?)));
             // What is not ours is nobody: the next heartbeat takes it out.
             let Some((applied, until)) = said else { continue };
             let until = Duration::from_millis(until);
@@ -327,8 +329,7 @@ impl Redis {
                 "the ledger's server may have forgotten changes: set `maxmemory-policy noeviction` there".to_owned(),
             ));
         }
-        let mut answer =
-            self.ledger(&scripts::NEWEST, tags, Vec::new(), self.inner.settings.read_timeout).await?;
+        let mut answer = self.ledger(&scripts::NEWEST, tags, Vec::new(), self.inner.settings.read_timeout).await?;
         let (place, floors, mut listed) = (answer.place()?, answer.marks()?, answer.list()?);
         let mut found = Vec::with_capacity(tags.len());
         while !listed.is_empty() {
@@ -364,7 +365,8 @@ impl Redis {
         let link = self.entries();
         let options = link.role.plan.options(self.inner.settings.command_timeout);
         let channel = channel.to_owned();
-        let asked = link.ask(options, move |client| async move { client.publish::<Value, _, _>(channel, payload).await });
+        let asked =
+            link.ask(options, move |client| async move { client.publish::<Value, _, _>(channel, payload).await });
         asked.await.map(drop)
     }
 

@@ -110,10 +110,6 @@ impl Answer {
     pub(super) fn is_empty(&self) -> bool {
         self.0.len() == 0
     }
-
-    pub(super) fn bytes(&mut self) -> Result<Bytes, FleetError> {
-        bytes(self.next()?)
-    }
 }
 
 /// A string's bytes, of their own: what fred hands out holds on to the whole buffer that was read.

@@ -7,8 +7,24 @@ use crate::breaker::BreakerState;
 
 /// The kinds of trouble that are counted. The words of the server are its own; the others are ours.
 const CODES: &[&str] = &[
-    "away", "timeout", "broken", "busy", "garbled", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "OOM", "NOAUTH",
-    "WRONGPASS", "NOPERM", "WRONGTYPE", "BUSY", "MISCONF", "NOREPLICAS", "other",
+    "away",
+    "timeout",
+    "broken",
+    "busy",
+    "garbled",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "OOM",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "WRONGTYPE",
+    "BUSY",
+    "MISCONF",
+    "NOREPLICAS",
+    "other",
 ];
 
 /// The connections that are watched and made anew: by what they are for.
@@ -44,6 +60,8 @@ pub struct FleetStats {
     pub messages: u64,
     /// The ledger's server may drop keys when it is full, so the marks in it are not relied upon.
     pub evicts: bool,
+    /// Whether all connections are open: for entries, for the ledger, and the one that waits for its records.
+    pub connected: bool,
     /// Whether the server of the entries is asked.
     pub entries: BreakerState,
     /// Whether the server of the ledger is asked.
@@ -67,7 +85,7 @@ impl Stats {
         }
     }
 
-    pub(super) fn snapshot(&self, entries: BreakerState, ledger: BreakerState) -> FleetStats {
+    pub(super) fn snapshot(&self, connected: bool, entries: BreakerState, ledger: BreakerState) -> FleetStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         FleetStats {
             errors: CODES.iter().copied().zip(self.errors.iter().map(read)).collect(),
@@ -77,6 +95,7 @@ impl Stats {
             subscriptions_refused: read(&self.subscriptions_refused),
             messages: read(&self.messages),
             evicts: self.evicts.load(Ordering::Relaxed),
+            connected,
             entries,
             ledger,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
