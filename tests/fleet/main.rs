@@ -8,6 +8,8 @@
 mod backend;
 mod chaos;
 mod contract;
+mod ledger;
+mod outages;
 mod redis;
 
 // The gateway's process and the raw client are those of the suite on the wire, which uses more of them.
