@@ -117,6 +117,8 @@ async fn what_was_given_up_is_not_done_later() {
         // Some who ask have no patience, and drop what they asked.
         drop(timeout(Duration::from_micros(if round % 2 == 0 { 1 } else { 100_000 }), call).await);
     }
+    // What nobody waits for any more is still tried for as long as anybody could have waited.
+    sleep(Duration::from_millis(700)).await;
     redis.restart().await;
     back(&fleet).await;
     sleep(Duration::from_millis(300)).await;
@@ -135,9 +137,9 @@ async fn r_02_what_waits_for_a_silent_server_is_bounded() {
     let payload = Bytes::from(vec![b'x'; 16 * 1024]);
     let started = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
-    // 160,000 calls of 16 KiB would be 2.6 GB, if they waited.
+    // 16,000 calls of 16 KiB would be 260 MB, if they waited.
     while started.elapsed() < Duration::from_secs(4) {
-        for _ in 0..400 {
+        for _ in 0..40 {
             let (fleet, payload) = (fleet.clone(), payload.clone());
             tasks.spawn(async move { fleet.publish("news", payload).await });
         }
@@ -147,7 +149,7 @@ async fn r_02_what_waits_for_a_silent_server_is_bounded() {
     let grown = resident().saturating_sub(before);
     redis.resume();
     println!("silent: grew by {} KiB", grown / 1024);
-    assert!(grown < 64 * 1024 * 1024, "{grown}");
+    assert!(grown < 32 * 1024 * 1024, "{grown}");
 }
 
 /// The memory of this process, in bytes.
@@ -246,25 +248,12 @@ async fn p_02_a_subscription_that_went_deaf_without_a_sign_is_replaced() {
 async fn ps_05_of_ten_thousand_messages_none_is_lost_without_a_gap() {
     let redis = Redis::start().await;
     let fleet = node(&redis.url(), "fleet").await;
-    let other = node(&redis.url(), "fleet").await;
     let mut heard = fleet.listen(vec!["tenant:*".to_owned()]);
     assert_eq!(timeout(SOON, heard.recv()).await.unwrap(), Some(Heard::Gap));
     const MESSAGES: usize = 40_000;
-    let said = tokio::spawn(async move {
-        for batch in 0..MESSAGES / 1_000 {
-            let all: Vec<_> = (0..1_000)
-                .map(|index| {
-                    let (other, payload) = (other.clone(), Bytes::from((batch * 1_000 + index).to_string()));
-                    tokio::spawn(async move { other.publish("tenant:1", payload).await })
-                })
-                .collect();
-            for one in all {
-                one.await.unwrap().unwrap();
-            }
-        }
-    });
+    let burst = format!("for i = 1, {MESSAGES} do redis.call('PUBLISH', 'tenant:1', i) end");
+    redis.command(&["EVAL", &burst, "0"]).await;
     // Nobody listens for a while: more comes than is kept.
-    said.await.unwrap();
     let (mut messages, mut gaps) = (0, 0);
     while messages < MESSAGES && gaps == 0 {
         match timeout(SOON, heard.recv()).await.expect("a message or a gap").unwrap() {
@@ -358,7 +347,7 @@ async fn r_16_only_a_server_that_shows_a_good_certificate_is_spoken_to() {
         } else {
             until("it is refused", async || fleet.stats().unwrap().errors_of("broken") > 2).await;
             assert!(fleet.append(record("x")).await.is_err());
-            println!("{:?}", fleet.stats().unwrap().last_error);
+            println!("{:?}", fleet.stats());
         }
     }
 }

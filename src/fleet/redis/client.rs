@@ -18,9 +18,9 @@ use fred::types::config::Options;
 use fred::types::{ConnectHandle, Value};
 use tokio::task::AbortHandle;
 
-use super::connect::Plan;
+use super::connect::{HELD_BACK, Plan};
 use super::stats::Stats;
-use crate::breaker::{Admission, Breaker, BreakerSettings, Outcome};
+use crate::breaker::{Admission, Breaker, BreakerSettings, BreakerState, Outcome};
 use crate::clock::Clock;
 use crate::fleet::FleetError;
 
@@ -52,13 +52,8 @@ struct Built {
 }
 
 impl Role {
-    pub(super) fn new(plan: Plan, breaker: BreakerSettings, clock: &Clock, stats: &Arc<Stats>) -> Arc<Self> {
-        Arc::new(Self {
-            breaker: Breaker::new(breaker),
-            clock: clock.clone(),
-            stats: Arc::clone(stats),
-            plan: Arc::new(plan),
-        })
+    pub(super) fn new(plan: Arc<Plan>, breaker: BreakerSettings, clock: &Clock, stats: &Arc<Stats>) -> Arc<Self> {
+        Arc::new(Self { breaker: Breaker::new(breaker), clock: clock.clone(), stats: Arc::clone(stats), plan })
     }
 
     /// What went wrong, for whoever asked; counted.
@@ -119,7 +114,11 @@ impl Link {
         let admission = role.breaker.admit(started);
         let answer = self.client().with_options(&options).ping::<Value>(None).await;
         let now = role.clock.now();
-        if let Admission::Yes(ticket) = admission {
+        // A ping that is answered says little while others ask: it must not speak for a server that fails them.
+        let trusted = role.breaker.state() == BreakerState::Admitting;
+        if let Admission::Yes(ticket) = admission
+            && (answer.is_err() || !trusted)
+        {
             role.breaker.record(ticket, judge(&answer, now.since(started)), now);
         }
         answer.map(drop).map_err(|error| role.failed(&error))
@@ -225,6 +224,7 @@ fn translate(error: &Error) -> (FleetError, &'static str) {
     match error.kind() {
         ErrorKind::Timeout => (FleetError::Timeout, "timeout"),
         ErrorKind::Canceled | ErrorKind::Routing => (FleetError::Away, "away"),
+        ErrorKind::IO if details == HELD_BACK => (FleetError::Away, "away"),
         ErrorKind::Backpressure => (FleetError::Busy, "busy"),
         ErrorKind::IO | ErrorKind::Tls | ErrorKind::Sentinel => (FleetError::Broken(shortened(details)), "broken"),
         ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::NotFound => {

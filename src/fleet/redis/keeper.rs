@@ -47,6 +47,7 @@ pub(super) async fn keep(link: Arc<Link>, pings: bool, remembers: bool) {
             continue;
         }
         lost = 0;
+        link.role.plan.accepted();
         if remembers {
             if unasked == 0 {
                 look_at_memory(&link).await;

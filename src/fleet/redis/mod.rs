@@ -113,12 +113,11 @@ impl Redis {
         settings.check()?;
         let keys = Keys::new(&settings.namespace);
         let stats = Arc::new(Stats::default());
-        let role = |url: &str| {
-            let plan = Plan::new(&settings, url, &keys.ledger[0], clock)?;
-            Ok(Role::new(plan, settings.breaker.clone(), clock, &stats))
-        };
-        let shared = role(&settings.url)?;
-        let ledgers = role(settings.ledger_url.as_deref().unwrap_or(&settings.url))?;
+        let plan = |url: &str| Plan::new(&settings, url, &keys.ledger[0], clock).map(Arc::new);
+        let role = |plan| Role::new(plan, settings.breaker.clone(), clock, &stats);
+        let of_entries = plan(&settings.url)?;
+        let of_ledger = settings.ledger_url.as_deref().map_or_else(|| Ok(Arc::clone(&of_entries)), plan)?;
+        let (shared, ledgers) = (role(of_entries), role(of_ledger));
         let together = settings.ledger_url.is_none() && !shared.plan.is_cluster();
         let entries: Vec<_> = (0..settings.pool).map(|_| Link::new("entries", &shared)).collect();
         let (ledger, appends) = (Link::new("ledger", &ledgers), Link::new("appends", &ledgers));

@@ -75,7 +75,10 @@ impl Stats {
     pub(super) fn error(&self, code: &str, what: String) {
         let code = CODES.iter().position(|known| *known == code).unwrap_or(CODES.len() - 1);
         self.errors[code].fetch_add(1, Ordering::Relaxed);
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        // That nobody is there says less than why, which was said before.
+        if code > 0 {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        }
     }
 
     /// Counts a connection that is made anew.
