@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay::fleet::{Append, Fleet, FleetError, Grade, Kept, NEW_EPOCH, Newest, Place, Put, RedisSettings};
 
-use super::contract::{SOON, beating, name, node, place, ready, record, start, until};
+use super::contract::{SOON, beating, instant, name, node, place, ready, record, start, until};
 use super::redis::{Redis, Reply, Sentinel};
 
 fn key(last: &str) -> String {
@@ -272,7 +272,7 @@ async fn l2_06_a_value_of_another_type_or_size_is_an_error_of_its_own() {
     assert_eq!(fleet.get(name(2), 9).await, Ok(Some(Bytes::new())), "no record, and whoever reads it says so");
     // 300 MiB, of which 34 bytes travel.
     redis.command(&["SETRANGE", &entry(3), "314572799", "x"]).await.int();
-    let started = tokio::time::Instant::now();
+    let started = instant();
     let mut found = None;
     until("the beginning is read", async || {
         found = fleet.get(name(3), 9).await.ok().flatten();

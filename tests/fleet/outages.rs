@@ -5,22 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay::breaker::BreakerState;
 use forebay::fleet::{Credential, Fleet, FleetError, Heard, Put, RedisSettings};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::chaos::Proxy;
-use super::contract::{SOON, beating, name, node, place, ready, record, start, until};
+use super::contract::{SOON, beating, instant, name, node, place, ready, record, start, until};
 use super::redis::{Certificate, Cluster, Redis};
 
 /// A call, and how long it took.
 async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
-    let started = Instant::now();
+    let started = instant();
     let answer = call.await;
     (answer, started.elapsed())
 }
 
 /// Asks for entries for as long as `time`; when the breaker opened, and the longest call before and after.
 async fn ask_for(fleet: &Fleet, time: Duration) -> (Option<Duration>, Duration, Duration) {
-    let started = Instant::now();
+    let started = instant();
     let (mut opened, mut before, mut after) = (None, Duration::ZERO, Duration::ZERO);
     while started.elapsed() < time {
         let (answer, took) = timed(fleet.get(name(1), 9)).await;
@@ -38,7 +38,7 @@ async fn ask_for(fleet: &Fleet, time: Duration) -> (Option<Duration>, Duration, 
 
 /// How long it takes until entries and the ledger are used again.
 async fn back(fleet: &Fleet) -> Duration {
-    let started = Instant::now();
+    let started = instant();
     until("all is used again", async || {
         fleet.get(name(1), 9).await.is_ok() && fleet.beat(&beating("one", None)).await.is_ok()
     })
@@ -145,7 +145,7 @@ async fn r_02_what_waits_for_a_silent_server_is_bounded() {
     redis.pause();
     let before = resident();
     let payload = Bytes::from(vec![b'x'; 16 * 1024]);
-    let started = Instant::now();
+    let started = instant();
     let mut tasks = tokio::task::JoinSet::new();
     // 16,000 calls of 16 KiB would be 260 MB, if they waited.
     while started.elapsed() < Duration::from_secs(4) {
@@ -177,7 +177,7 @@ async fn r_13_a_connection_that_brings_nothing_any_more_is_replaced() {
     let mut heard = fleet.listen(vec!["news".to_owned()]);
     assert_eq!(timeout(SOON, heard.recv()).await.unwrap(), Some(Heard::Gap));
     proxy.down.stall();
-    let started = Instant::now();
+    let started = instant();
     until("dead connections are noticed", async || fleet.stats().unwrap().rebuilds_of("ledger") > 0).await;
     let noticed = started.elapsed();
     println!("half-open: noticed after {noticed:?}");
@@ -342,15 +342,12 @@ async fn r_04_answers_that_are_late_or_cut_in_the_middle_are_never_taken_for_oth
             proxy.down.jitter(Duration::from_millis(20), u64::from(round));
         }
         let byte = u8::try_from(round % 20 + 1).unwrap();
-        match fleet.get(name(byte), 4_000).await {
-            Ok(found) => {
-                assert_eq!(found, Some(Bytes::from(vec![byte; 2_000])), "another's answer");
-                answered += 1;
-            }
-            Err(_) => {
-                failed += 1;
-                sleep(Duration::from_millis(5)).await;
-            }
+        if let Ok(found) = fleet.get(name(byte), 4_000).await {
+            assert_eq!(found, Some(Bytes::from(vec![byte; 2_000])), "another's answer");
+            answered += 1;
+        } else {
+            failed += 1;
+            sleep(Duration::from_millis(5)).await;
         }
     }
     println!("jitter and cuts: {answered} answered, {failed} failed");
@@ -442,13 +439,13 @@ async fn what_things_take() {
                 loop {
                     two.changed(number).await.unwrap();
                     if !two.read_after(number).await.unwrap().is_empty() {
-                        return Instant::now();
+                        return instant();
                     }
                 }
             }
         });
         sleep(Duration::from_millis(2)).await;
-        let began = Instant::now();
+        let began = instant();
         number = one.append(record("x")).await.unwrap().place.number;
         times.push(began.elapsed());
         told.push(watching.await.unwrap().saturating_duration_since(began));

@@ -19,7 +19,7 @@ use fred::types::{ConnectHandle, Value};
 use tokio::task::AbortHandle;
 
 use super::connect::{HELD_BACK, Plan};
-use super::stats::Stats;
+use super::stats::{self, Stats};
 use crate::breaker::{Admission, Breaker, BreakerSettings, BreakerState, Outcome};
 use crate::clock::Clock;
 use crate::fleet::FleetError;
@@ -138,6 +138,11 @@ impl Link {
         self.built.load().task.is_finished()
     }
 
+    /// Ends the client, until [`Link::rebuild`].
+    pub(super) fn rest(&self) {
+        self.built.load().task.abort();
+    }
+
     /// Throws the client away and makes another.
     pub(super) fn rebuild(&self) {
         self.role.stats.rebuilt(self.label);
@@ -204,21 +209,7 @@ fn judge(answer: &Result<Value, Error>, took: Duration) -> Outcome {
 fn translate(error: &Error) -> (FleetError, &'static str) {
     let details = error.details();
     let word = details.split_whitespace().next().unwrap_or_default();
-    const REFUSALS: &[&str] = &[
-        "READONLY",
-        "LOADING",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "OOM",
-        "NOAUTH",
-        "WRONGPASS",
-        "NOPERM",
-        "WRONGTYPE",
-        "BUSY",
-        "MISCONF",
-        "NOREPLICAS",
-    ];
-    if let Some(code) = REFUSALS.iter().find(|code| **code == word) {
+    if let Some(code) = stats::refusal(word) {
         return (FleetError::Refused(shortened(details)), code);
     }
     match error.kind() {

@@ -6,7 +6,7 @@
 //!
 //! Passwords: where one server is asked, fred asks [`Gate`] before each connection, which reads a password file anew,
 //! and after a refusal lets two attempts through in each second at the most. Under sentinels fred would hand the same
-//! password to the sentinels, so there the password is read whenever the client is built, and the client is rebuilt.
+//! password to the sentinels, so there the password is read whenever the client is built; a client that was refused rests for some seconds and is built anew.
 
 use std::fmt;
 use std::future::Future;
@@ -185,6 +185,11 @@ impl Plan {
     /// A refused password was seen.
     pub(super) fn refused(&self) {
         self.gate.state().refused = true;
+    }
+
+    /// Whether attempts with a refused password go on unless somebody stops them: fred's own, under sentinels.
+    pub(super) fn needs_rest(&self) -> bool {
+        self.config.credential_provider.is_none() && self.gate.state().refused
     }
 
     /// A connection stands: the password is right.

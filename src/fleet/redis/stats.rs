@@ -70,6 +70,11 @@ pub struct FleetStats {
     pub last_error: Option<String>,
 }
 
+/// The code for the first word of an error of the server, if it is one that is told apart.
+pub(super) fn refusal(word: &str) -> Option<&'static str> {
+    CODES.iter().copied().find(|code| *code == word && code.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
 impl Stats {
     /// Counts an error.
     pub(super) fn error(&self, code: &str, what: String) {
