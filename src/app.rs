@@ -129,7 +129,7 @@ impl App {
         let origins = config.origins.iter().map(|entry| origin(entry, &clock)).collect::<Result<Vec<_>, _>>()?;
         let fleet = match &config.redis {
             Some(entry) => {
-                let redis = Redis::start(entry.settings.clone(), clock.clone()).map_err(AppError::Redis)?;
+                let redis = Redis::start(entry.settings.clone(), &clock).map_err(AppError::Redis)?;
                 Fleet::Redis(redis)
             }
             None => Fleet::in_process(),
