@@ -18,7 +18,7 @@ use super::limits::Limits;
 use super::outlook::{Arrival, Outlook};
 use super::pace::Paces;
 use super::settings::GatewaySettings;
-use crate::changes::Bus;
+use crate::changes::{Bus, ChangeRules};
 use crate::clock::{Clock, Moment};
 use crate::policy::Policy;
 use crate::store::{self, Store};
@@ -40,6 +40,8 @@ pub struct Parts {
     pub settings: GatewaySettings,
     /// The routes.
     pub policy: Policy,
+    /// What the backend's announcements change.
+    pub rules: Arc<ChangeRules>,
     /// The backends, by name.
     pub origins: Vec<Arc<Origin>>,
     /// What is kept.
@@ -57,6 +59,7 @@ pub struct Parts {
 struct Shared {
     settings: GatewaySettings,
     policy: ArcSwap<Policy>,
+    rules: Arc<ChangeRules>,
     origins: Vec<Arc<Origin>>,
     store: Arc<Store>,
     bus: Arc<Bus>,
@@ -73,16 +76,18 @@ struct Shared {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, policy, origins, store, bus, clock, metrics, access } = parts;
+        let Parts { settings, policy, rules, origins, store, bus, clock, metrics, access } = parts;
         let fleet = bus.fleet();
-        let fleet = fleet
-            .shares_entries()
-            .then(|| store::Shared::new(fleet.clone(), &bus.settings().namespace, settings.fleet.shared.clone()));
+        let fleet = fleet.shares_entries().then(|| {
+            let (namespace, settings) = (&bus.settings().namespace, settings.fleet.shared.clone());
+            store::Shared::new(fleet.clone(), namespace, &rules.edition(), settings)
+        });
         let shared = Shared {
             fleet,
             paces: Paces::new(policy.rules().len()),
             settings,
             policy: ArcSwap::from_pointee(policy),
+            rules,
             origins,
             store,
             bus,
@@ -108,6 +113,11 @@ impl Gateway {
     /// The routes in force.
     pub fn policy(&self) -> Arc<Policy> {
         self.shared.policy.load_full()
+    }
+
+    /// What the backend's announcements change.
+    pub fn rules(&self) -> &Arc<ChangeRules> {
+        &self.shared.rules
     }
 
     /// What is kept.

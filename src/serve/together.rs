@@ -17,6 +17,7 @@ use crate::fleet::FleetError;
 use crate::rfc::Reason;
 use crate::store::codec::Timebase;
 use crate::store::{Entry, Found, Hold, Leased, Looked, Shared, Sight, Standing, Wanted};
+use crate::telemetry::FleetWork;
 
 /// What a fill needs to go about it together with the other nodes.
 pub(super) struct Together {
@@ -107,7 +108,9 @@ impl Together {
             return Err(FleetError::Away);
         }
         let wanted = Wanted { key: &fill.key, request: &fill.request, selecting };
-        let looked = self.shared.look_up(wanted, store.ledger(), timebase(&self.gateway, now), now).await?;
+        let looked = self.shared.look_up(wanted, store.ledger(), timebase(&self.gateway, now), now).await;
+        self.gateway.metrics().shared(FleetWork::SharedRead, fill.clock.now().since(now));
+        let looked = looked?;
         let Looked { found, known, selecting: learnt } = looked;
         if let Some(learnt) = learnt {
             *selecting = learnt.into_vec();
