@@ -23,6 +23,8 @@ use crate::fleet::{Fleet, FleetError, Kept, Lease, Name, Newest, Put, TagMarks};
 use crate::policy::key::CacheKey;
 use crate::rfc::{Moment, Vary, VaryKey};
 
+#[cfg(test)]
+mod tests;
 mod writing;
 
 pub use self::writing::SharedStats;
