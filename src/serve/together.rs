@@ -15,7 +15,6 @@ use super::judge::{self, Verdict};
 use crate::clock::Moment;
 use crate::fleet::FleetError;
 use crate::rfc::Reason;
-use crate::store::codec::Timebase;
 use crate::store::{Entry, Found, Hold, Leased, Looked, Shared, Sight, Standing, Wanted};
 
 /// What a fill needs to go about it together with the other nodes.
@@ -107,7 +106,7 @@ impl Together {
             return Err(FleetError::Away);
         }
         let wanted = Wanted { key: &fill.key, request: &fill.request, selecting };
-        let looked = self.shared.look_up(wanted, store.ledger(), timebase(&self.gateway, now), now).await?;
+        let looked = self.shared.look_up(wanted, store.ledger(), self.gateway.fleet_time(now), now).await?;
         let Looked { found, known, selecting: learnt } = looked;
         if let Some(learnt) = learnt {
             *selecting = learnt.into_vec();
@@ -164,11 +163,6 @@ impl Together {
     }
 }
 
-/// The fleet's clock, as far as this node knows it.
-fn timebase(gateway: &Gateway, now: Moment) -> Timebase {
-    Timebase::new(gateway.bus().timebase().shared(now.mono), now.mono)
-}
-
 /// What is owed to the other nodes once the backend has answered. Dropped without a word, it gives the lease back: the next
 /// one may have more luck.
 pub(super) struct Afterwards {
@@ -203,7 +197,7 @@ impl Afterwards {
         // Out of sight of the log, and across two of its lives, nothing is known of what an entry is worth to others.
         let born_here = entry.born.epoch == ledger.epoch() && ledger.sight(now) == Sight::Clear;
         if born_here && ledger.standing(entry) != Standing::Void {
-            self.shared.write(Arc::clone(entry), timebase(&self.gateway, now), self.hold.take());
+            self.shared.write(Arc::clone(entry), self.gateway.fleet_time(now), self.hold.take());
         }
     }
 

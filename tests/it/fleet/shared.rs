@@ -258,3 +258,20 @@ async fn without_the_fleet_a_miss_is_a_miss() {
     c.get("/q").await.is("q").cache_has("fwd=uri-miss");
     assert!(c.clock.now().since(before) <= millis(50), "{:?}", c.clock.now().since(before));
 }
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_what_another_node_has_and_whether_the_log_is_in_sight() {
+    let [a, b] = Talk::fleet("").await;
+    a.origin("/p").replies("v1").with("cache-control: max-age=60");
+    a.get("/p").await.is("v1");
+    a.advance(millis(500)).await;
+    let said = b.explain("/p").await;
+    assert_eq!((said.verdict, said.shared.map(|shared| shared.lifetime)), ("serve", Some(60)));
+    assert!(said.stored.is_none() && said.blind_for.is_none());
+    b.refuse();
+    b.advance(secs(5)).await;
+    let said = b.explain("/p").await;
+    assert_eq!((said.verdict, said.blind_for), ("fetch", Some(3)));
+    assert!(said.text().contains("log        out of sight for 3 s"), "{}", said.text());
+    a.origin("/p").was_asked(1);
+}
