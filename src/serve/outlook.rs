@@ -40,7 +40,7 @@ impl Outlook<'_> {
     pub fn serves_unverified(&self, entry: &Entry, now: Moment) -> bool {
         !self.barred
             && self.settings.on_blind == OnBlind::Serve
-            && entry.born.at.saturating_add(self.settings.blind_lifetime) > now.mono
+            && now.since(entry.facts.received) < self.settings.blind_lifetime
     }
 
     /// Whether what is in doubt stands in for a backend that fails. Never where the client has named what it wants to see.

@@ -41,7 +41,7 @@ impl Together {
     /// Looks for what another node has fetched, and waits for it as long as that is the shorter way.
     pub(super) async fn turn(self, fill: &mut Fill, leader: &Leader) -> Turn {
         let mut selecting = self.gateway.store().variant_names(fill.key.bytes());
-        let turn = match self.find(fill, leader, &mut selecting).await {
+        let turn = match self.find(fill, leader, &mut selecting, false).await {
             Ok(Some(entry)) => Ok(Turn::Shared(entry)),
             Ok(None) => self.queue(fill, leader, &mut selecting).await,
             Err(error) => Err(error),
@@ -67,7 +67,7 @@ impl Together {
             let left = match self.shared.lease(wanted, class, term).await? {
                 Leased::Granted(hold) => {
                     // Whoever had it before may have shared its answer between the look-up and now.
-                    let found = self.find(fill, leader, selecting).await;
+                    let found = self.find(fill, leader, selecting, true).await;
                     return Ok(match found {
                         Ok(Some(entry)) => {
                             self.shared.release(hold, None).await;
@@ -85,7 +85,7 @@ impl Together {
             }
             tokio::time::sleep(pause.min(left.max(FIRST_PAUSE)).min(patience)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if let Some(entry) = self.find(fill, leader, selecting).await? {
+            if let Some(entry) = self.find(fill, leader, selecting, true).await? {
                 return Ok(Turn::Shared(entry));
             }
         }
@@ -98,6 +98,7 @@ impl Together {
         fill: &mut Fill,
         leader: &Leader,
         selecting: &mut Vec<http::HeaderName>,
+        again: bool,
     ) -> Result<Option<Arc<Entry>>, FleetError> {
         let store = Arc::clone(self.gateway.store());
         let now = fill.clock.now();
@@ -106,7 +107,12 @@ impl Together {
             return Err(FleetError::Away);
         }
         let wanted = Wanted { key: &fill.key, request: &fill.request, selecting };
-        let looked = self.shared.look_up(wanted, store.ledger(), self.gateway.fleet_time(now), now).await?;
+        let (ledger, timebase) = (store.ledger(), self.gateway.fleet_time(now));
+        let looked = if again {
+            self.shared.look_again(wanted, ledger, timebase, now).await?
+        } else {
+            self.shared.look_up(wanted, ledger, timebase, now).await?
+        };
         let Looked { found, known, selecting: learnt } = looked;
         if let Some(learnt) = learnt {
             *selecting = learnt.into_vec();

@@ -33,6 +33,9 @@ async fn what_one_node_has_fetched_is_a_hit_on_the_others() {
             .header("content-type", "text/plain");
     }
     b.get("/p").await.is("v1").cache("hit; ttl=599; detail=memory");
+    let c = a.joining("");
+    c.beat().await;
+    c.get("/p").with("range: bytes=1-").await.code(206).is("1").cache_has("detail=shared");
     a.origin("/p").was_asked(1);
     let totals = b.gateway.metrics().totals();
     assert_eq!(totals.requests(0, Outcome::SharedHit), 3);
