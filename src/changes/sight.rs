@@ -90,13 +90,11 @@ impl Bus {
             return self.catch_up(clock.now()).await.is_ok();
         }
         let mut beating = self.beating.lock().await;
-        if beating.is_none_or(|sent| sent.mono < moment.mono) {
-            self.beat_now(clock, &mut beating).await;
-        }
-        beating.is_some_and(|sent| sent.mono >= moment.mono)
+        beating.is_some_and(|sent| sent.mono > moment.mono) || self.beat_now(clock, &mut beating).await
     }
 
-    async fn beat_now(&self, clock: &Clock, last: &mut Option<Moment>) {
+    /// Says whether it was answered, and all that followed went well.
+    async fn beat_now(&self, clock: &Clock, last: &mut Option<Moment>) -> bool {
         let sent = clock.now();
         self.counts.count_blind(self.ledger.sight(sent), sent);
         let heard = self.heard.load(Ordering::Acquire);
@@ -110,10 +108,12 @@ impl Bus {
                 Err(error)
             }
         };
-        if done.is_ok() {
+        let well = done.is_ok();
+        if well {
             *last = Some(sent);
         }
         self.told(done);
+        well
     }
 
     async fn hear(&self, beat: &Beat, sent: Moment, clock: &Clock) -> Result<(), FleetError> {

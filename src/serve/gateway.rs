@@ -21,6 +21,7 @@ use super::settings::GatewaySettings;
 use crate::changes::{Bus, ChangeRules};
 use crate::clock::{Clock, Moment};
 use crate::policy::Policy;
+use crate::store::codec::Timebase;
 use crate::store::{self, Store};
 use crate::telemetry::{AccessLog, FetchResult, Metrics};
 use crate::upstream::{FetchError, Fetched, InterimSink, Origin, OutBody};
@@ -169,6 +170,11 @@ impl Gateway {
     /// What the nodes of the fleet share of their entries; `None` for a node on its own.
     pub fn shared(&self) -> Option<&Arc<store::Shared>> {
         self.shared.fleet.as_ref()
+    }
+
+    /// The fleet's clock, as far as this node knows it.
+    pub(super) fn fleet_time(&self, now: Moment) -> Timebase {
+        Timebase::new(self.bus().timebase().shared(now.mono), now.mono)
     }
 
     /// How long fetches usually take.

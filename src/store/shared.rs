@@ -23,6 +23,8 @@ use crate::fleet::{Fleet, FleetError, Kept, Lease, Name, Newest, Put, TagMarks};
 use crate::policy::key::CacheKey;
 use crate::rfc::{Moment, Vary, VaryKey};
 
+#[cfg(test)]
+mod tests;
 mod writing;
 
 pub use self::writing::SharedStats;
@@ -143,10 +145,28 @@ impl Shared {
         timebase: Timebase,
         now: Moment,
     ) -> Result<Looked, FleetError> {
+        let looked = self.look_again(wanted, ledger, timebase, now).await;
+        if matches!(looked, Ok(Looked { found: None, .. })) {
+            self.stats.missed();
+        }
+        looked
+    }
+
+    /// The same for who has found nothing a moment ago: to find nothing once more is not counted.
+    ///
+    /// # Errors
+    /// As [`Shared::look_up`].
+    pub async fn look_again(
+        &self,
+        wanted: Wanted<'_>,
+        ledger: &Ledger,
+        timebase: Timebase,
+        now: Moment,
+    ) -> Result<Looked, FleetError> {
         let looked = self.find(wanted, ledger, timebase, now).await;
         match &looked {
             Ok(Looked { found: Some(_), .. }) => self.stats.found(),
-            Ok(_) => self.stats.missed(),
+            Ok(_) => {}
             Err(error) => self.stats.failed(error),
         }
         looked
