@@ -16,6 +16,10 @@
 //! Connections: some for entries and leases; one for the ledger; one for appends, because waiting for a replica holds up
 //! what comes behind; one that waits for the log; one for subscriptions; one for each stream of others. Nothing of fred
 //! shows outside.
+//!
+//! A user of Redis with rights of its own needs: the keys `namespace:*` and `{namespace:inv}:*` and the streams that are
+//! read; the channels `namespace:canary:*` and those that are listened to; the commands that the scripts name, and `hello
+//! auth ping info client|id client|info eval evalsha getrange xrange xrevrange xread publish subscribe psubscribe set wait`.
 
 mod client;
 mod connect;
@@ -152,9 +156,10 @@ impl Redis {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Whether the ledger's server may drop keys when it is full: then its marks are not relied upon.
-    pub fn evicts(&self) -> bool {
-        self.inner.stats.evicts.load(Ordering::Relaxed)
+    /// Whether the ledger's server may drop keys when it is full: then its marks are not relied upon. `None` while that is
+    /// not known, which is until it has been asked once on a connection.
+    pub fn evicts(&self) -> Option<bool> {
+        self.inner.stats.evicts()
     }
 
     /// What has been counted so far.
@@ -323,10 +328,14 @@ impl Redis {
 
     /// See [`Fleet::newest`](super::Fleet::newest).
     pub async fn newest(&self, tags: &[Name]) -> Result<TagMarks, FleetError> {
-        if self.evicts() {
-            return Err(FleetError::Refused(
-                "the ledger's server may have forgotten changes: set `maxmemory-policy noeviction` there".to_owned(),
-            ));
+        match self.evicts() {
+            Some(false) => {}
+            Some(true) => {
+                let why = "the ledger's server may have forgotten changes: set `maxmemory-policy noeviction` there";
+                return Err(FleetError::Refused(why.to_owned()));
+            }
+            // No connection has been there for long enough to ask.
+            None => return Err(FleetError::Away),
         }
         let mut answer = self.ledger(&scripts::NEWEST, tags, Vec::new(), self.inner.settings.read_timeout).await?;
         let (place, floors, mut listed) = (answer.place()?, answer.marks()?, answer.list()?);
