@@ -198,7 +198,7 @@ fn fleet(admin: &Admin) -> Option<FleetGauges> {
         messages: std::iter::once(("changed-something", heard.mapped)).chain(heard.dropped).collect(),
         gaps: heard.gaps,
         taken_over: heard.taken_over,
-        eviction_risk: redis.as_ref().is_some_and(|redis| redis.evicts),
+        eviction_risk: redis.as_ref().is_some_and(|redis| redis.evicts == Some(true)),
         redis_breakers: redis
             .as_ref()
             .map(|redis| vec![("entries", refusing(redis.entries)), ("ledger", refusing(redis.ledger))])
