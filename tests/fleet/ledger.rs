@@ -112,7 +112,7 @@ async fn r_07_a_replica_that_takes_over_begins_a_new_life() {
 }
 
 #[tokio::test]
-async fn p_06_an_append_goes_on_from_a_record_whose_script_was_killed_behind_it() {
+async fn p_06_a_record_whose_script_was_killed_behind_it_costs_a_life() {
     let redis = Redis::start().await;
     let fleet = node(&redis.url(), "fleet").await;
     let before = append(&fleet, mark(Grade::Hard)).await;
@@ -120,14 +120,12 @@ async fn p_06_an_append_goes_on_from_a_record_whose_script_was_killed_behind_it(
     let id = format!("{}-0", before.number + 1);
     let log = key("log");
     redis.command(&["XADD", &log, &id, "e", &epoch, "n", "00000000000000aa", "p", &nonce, "d", "half"]).await.text();
-    let half = Place { number: before.number + 1, nonce: 0xaa, ..before };
-    assert_eq!(place(&fleet).await, half, "it counts: somebody may have read it");
-    assert_eq!(fleet.beat(&beating("one", None)).await.unwrap().place, half);
+    // Its marks may be missing, and who meets an old entry asks for these.
+    let begun = fleet.beat(&beating("one", None)).await.unwrap().place;
+    assert_ne!(begun.epoch, before.epoch);
+    assert!(begun.number > before.number + 1, "no number is given twice");
     let next = append(&fleet, record("next")).await;
-    assert_eq!((next.epoch, next.number), (before.epoch, half.number + 1));
-    let log = fleet.read_after(before.number).await.unwrap();
-    assert_eq!(log.iter().map(|logged| &logged.bytes[..]).collect::<Vec<_>>(), [&b"half"[..], b"next"]);
-    assert_eq!(log[1].previous, half.nonce);
+    assert_eq!((next.epoch, next.number), (begun.epoch, begun.number + 1));
 }
 
 #[tokio::test]
