@@ -138,6 +138,25 @@ async fn the_logs_own_marks_are_asked_where_the_ledger_cannot_tell() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_change_names_that_is_not_in_the_log_yet_is_not_found() {
+    for grade in [Grade::Soft, Grade::Check, Grade::Hard] {
+        for joins_later in [false, true] {
+            let network = InProcess::network();
+            let (shared, ledger) = node(&network, SharedSettings::default()).await;
+            written(&shared, entry("/a", &ledger)).await;
+            network.append(Append::new(Bytes::new(), Grade::Hard, Vec::new(), false)).await.expect("appended");
+            let ledger = if joins_later { node(&network, SharedSettings::default()).await.1 } else { ledger };
+            ledger.pend(&record(grade, &["tag:y"]));
+            assert!(found(&shared, &ledger, "/a").await.is_some(), "it names something else");
+            let tick = ledger.pend(&record(grade, &["tag:x"]));
+            assert!(found(&shared, &ledger, "/a").await.is_none(), "{grade:?} {joins_later}");
+            ledger.settled(tick);
+            assert!(found(&shared, &ledger, "/a").await.is_some(), "the log has it now, and tells");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_finds_the_queue_full_is_dropped_and_counted() {
     for (settings, kept) in [
         (SharedSettings { max_waiting: 2, ..SharedSettings::default() }, 2),
