@@ -42,6 +42,8 @@ struct Shared {
 struct State {
     pages: HashMap<String, Page>,
     settings: BTreeMap<String, Setting>,
+    /// Requests under way, and the most there were at once.
+    at_once: (usize, usize),
 }
 
 /// A path.
@@ -185,6 +187,18 @@ impl Backend {
         self.counts(path).reads
     }
 
+    /// The most requests that were under way at once.
+    pub fn most_at_once(&self) -> usize {
+        self.shared.state.lock().unwrap().at_once.1
+    }
+
+    fn under_way(&self, change: impl FnOnce(usize) -> usize) {
+        let mut state = self.shared.state.lock().unwrap();
+        let (now, most) = state.at_once;
+        let now = change(now);
+        state.at_once = (now, most.max(now));
+    }
+
     /// Waits until a path was read so often, at least.
     pub async fn until_read(&self, path: &str, times: usize) {
         let mut asked = self.shared.asked.subscribe();
@@ -228,10 +242,12 @@ impl Backend {
             _ => status(StatusCode::METHOD_NOT_ALLOWED),
         };
         self.shared.asked.send_replace(());
+        self.under_way(|now| now + 1);
         sleep(setting.delay).await;
         if let Some(gate) = &setting.gate {
             let _ = gate.0.subscribe().wait_for(|open| *open).await;
         }
+        self.under_way(|now| now.saturating_sub(1));
         Ok(answer)
     }
 }

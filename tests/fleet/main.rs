@@ -21,6 +21,10 @@ mod client;
 mod gateway;
 
 mod faults;
+mod house;
+mod load;
+mod report;
+mod rows;
 mod servers;
 mod subscriptions;
 mod topologies;

@@ -161,7 +161,7 @@ impl Gateway {
 
     /// Sends it a signal, by its name.
     pub async fn signal(&self, name: &str) {
-        let id = self.process.child.id().expect("it has ended").to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
     }
 
@@ -169,9 +169,14 @@ impl Gateway {
         self.process.ended().await
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.process.child.id().expect("it has ended")
+    }
+
     /// How many files it has open.
     pub fn open_files(&self) -> usize {
-        let id = self.process.child.id().expect("it has ended");
+        let id = self.id();
         std::fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count)
     }
 

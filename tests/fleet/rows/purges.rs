@@ -1,0 +1,1 @@
+//! Purges that have to reach every node while something on the way fails.
