@@ -16,6 +16,7 @@ use super::backend::{Backend, version_in};
 use super::client::Client;
 use super::gateway::Gateway;
 use super::house::{House, operate};
+use super::redis::Redis;
 
 /// Connections to each node, and how often each of them asks.
 const CLIENTS: usize = 4;
@@ -27,6 +28,9 @@ const HOT: usize = 30;
 const TRUTH: usize = 10;
 /// By then what was fetched has been written to Redis.
 const WRITTEN: Duration = Duration::from_millis(150);
+
+/// Stands for the node of what the backend has announced.
+const NOBODY: usize = usize::MAX;
 
 /// Clients at work.
 pub struct Load {
@@ -77,12 +81,12 @@ pub struct Seen {
 /// A change that was purged.
 #[derive(Clone, Debug)]
 pub struct Changed {
+    /// The node that acknowledged, or [`NOBODY`].
     pub node: usize,
     pub path: String,
     pub version: u64,
-    /// When the purge was acknowledged, and what that took.
+    /// When the purge was acknowledged.
     pub at: Duration,
-    pub took: Duration,
     pub status: u16,
     pub body: String,
 }
@@ -133,9 +137,42 @@ impl Load {
         self.shared.backend.now().mono
     }
 
-    /// What has happened so far.
-    pub fn record(&self) -> Record {
-        self.shared.record.lock().unwrap().clone()
+    /// Changes a page that changes, and purges it through a node.
+    pub async fn purge(&self, house: &House, node: usize, number: usize) {
+        let path = truth(number);
+        let version = self.shared.backend.raise(&path);
+        let purged = house.purge(node, &format!("{{\"url\":\"{path}\"}}")).await;
+        let (status, body) = (purged.status, purged.body);
+        self.shared.record.lock().unwrap().changes.push(Changed { node, path, version, at: self.now(), status, body });
+    }
+
+    /// Changes a page that changes, and has the backend announce it.
+    pub async fn announce(&self, redis: &Redis, number: usize) {
+        let path = truth(number);
+        let version = self.shared.backend.raise(&path);
+        redis.command(&["PUBLISH", "tenant:1:truth", &announcement(&(number % TRUTH).to_string())]).await.int();
+        self.announced(path, version);
+    }
+
+    /// Changes all pages that change, which is then announced by `announces`.
+    pub async fn announce_all(&self, announces: impl Future<Output = ()>) {
+        let all: Vec<_> = (0..TRUTH).map(truth).map(|path| (self.shared.backend.raise(&path), path)).collect();
+        announces.await;
+        for (version, path) in all {
+            self.announced(path, version);
+        }
+    }
+
+    fn announced(&self, path: String, version: u64) {
+        let (node, at, status, body) = (NOBODY, self.now(), 200, String::new());
+        self.shared.record.lock().unwrap().changes.push(Changed { node, path, version, at, status, body });
+    }
+
+    /// Reads a page on a connection of its own, for the record.
+    pub async fn read(&self, house: &House, node: usize, path: String) {
+        let address = house.nodes[node].address();
+        let shared = Arc::clone(&self.shared);
+        Reader { client: Client::connect(address).await, address, node, number: 0, shared }.read(path).await;
     }
 
     /// Ends, and says what has happened.
@@ -162,6 +199,11 @@ fn hot(number: usize) -> String {
 /// A page that changes.
 pub fn truth(number: usize) -> String {
     format!("/truth/{}", number % TRUTH)
+}
+
+/// What the backend says when a page that changes has changed.
+pub fn announcement(id: &str) -> String {
+    format!("{{\"eventType\":\"changed\",\"data\":{{\"id\":\"{id}\"}}}}")
 }
 
 /// A client on a connection of its own.
@@ -257,12 +299,11 @@ async fn change(mut operators: Vec<Client>, shared: Arc<Shared>, stop: watch::Re
         // Each page is purged through each node.
         let (path, node) = (truth(count), (count + count / TRUTH) % operators.len());
         let version = shared.backend.raise(&path);
-        let began = shared.backend.now().mono;
         let order = format!("{{\"url\":\"{path}\"}}");
         let answer = operate(&mut operators[node], "POST", "/v1/purge", &order).await;
         let at = shared.backend.now().mono;
         let (status, body) = (answer.status, answer.text());
-        let changed = Changed { node, path, version, at, took: at.saturating_sub(began), status, body };
+        let changed = Changed { node, path, version, at, status, body };
         shared.record.lock().unwrap().changes.push(changed);
     }
 }
@@ -325,7 +366,7 @@ impl Record {
         assert!(worst.elsewhere.unwrap_or_default() <= bound, "{worst:?} and not {bound:?}");
         let odd = self.changes.iter().find(|changed| !matches!(changed.status, 200 | 202));
         assert!(odd.is_none(), "a purge was refused: {odd:?}");
-        for changed in &self.changes {
+        for changed in self.changes.iter().filter(|changed| changed.node != NOBODY) {
             let logged = changed.body.contains("\"seq\":");
             let queued = changed.body.contains("\"queued\":");
             assert!((changed.status == 200) == (logged && !queued), "{changed:?}");

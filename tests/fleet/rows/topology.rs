@@ -1,5 +1,7 @@
 //! A master that dies under sentinels, and a cluster that moves and loses its parts.
 
+use std::time::Duration;
+
 use super::super::redis::{Cluster, Sentinel};
 use super::{House, USUAL, ended, lasting};
 
@@ -7,10 +9,16 @@ use super::{House, USUAL, ended, lasting};
 async fn r07_a_failover_is_noticed_by_no_client_and_undoes_no_purge() {
     let sentinels = Sentinel::start().await;
     let house = House::of(2, &sentinels.url()).await;
+    let master = sentinels.master().await.address();
     let load = house.load().await;
     let before = load.goes_on(USUAL).await;
     let began = load.now();
+    // The replica misses what is acknowledged in the master's last moments.
+    let replica = sentinels.servers.iter().find(|server| server.address() != master).unwrap();
+    replica.pause();
+    load.goes_on(Duration::from_millis(400)).await;
     let dead = sentinels.kill_master().await;
+    replica.resume();
     sentinels.wait_for_failover(dead).await;
     let during = (began, load.now());
     let course = ended(&house, load, before, during).await;
