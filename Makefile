@@ -4,7 +4,7 @@ CARGO ?= cargo
 BINARY := target/release/forebay
 SUITE  := tests/conformance/node_modules/http-cache-tests
 
-.PHONY: help run test unit format clippy lint conformance bench instructions release docs clean
+.PHONY: help run test unit format clippy lint conformance bench faults instructions release docs clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ conformance: tools-conformance release ## The public HTTP cache test suite again
 
 bench: release ## Against nginx and HAProxy on pinned cores: QUICK=1 for a short run
 	bench/run.sh $(if $(QUICK),--quick)
+
+faults: tools-test ## Redis and purges under faults, in the release build: a table of what clients notice
+	rm -f target/faults.md
+	FOREBAY_FAULTS=target/faults.md $(CARGO) test --release --locked --test fleet -- --test-threads=1 rows::
+	@cat target/faults.md
 
 instructions: tools-instructions ## Instructions per memory hit, counted by callgrind
 	bench/instructions.sh

@@ -418,7 +418,7 @@ async fn r_16_only_a_server_that_shows_a_good_certificate_is_spoken_to() {
             let mut heard = fleet.listen(vec!["news".to_owned()]);
             assert_eq!(timeout(SOON, heard.recv()).await.unwrap(), Some(Heard::Gap));
         } else {
-            until("it is refused", async || fleet.stats().unwrap().errors_of("broken") > 2).await;
+            until("it is refused", async || fleet.stats().unwrap().errors_of("certificate") > 2).await;
             assert_eq!(fleet.append(record("x")).await, Err(FleetError::Away));
             let why = fleet.stats().unwrap().last_error.unwrap();
             assert!(why.contains("InvalidCertificate"), "{why}");

@@ -217,6 +217,9 @@ fn translate(error: &Error) -> (FleetError, &'static str) {
         ErrorKind::Canceled | ErrorKind::Routing => (FleetError::Away, "away"),
         ErrorKind::IO if details == HELD_BACK => (FleetError::Away, "away"),
         ErrorKind::Backpressure => (FleetError::Busy, "busy"),
+        ErrorKind::IO | ErrorKind::Tls if is_about_certificates(details) => {
+            (FleetError::Broken(shortened(details)), "certificate")
+        }
         ErrorKind::IO | ErrorKind::Tls | ErrorKind::Sentinel => (FleetError::Broken(shortened(details)), "broken"),
         ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::NotFound => {
             (FleetError::Garbled("what was asked for"), "garbled")
@@ -227,6 +230,11 @@ fn translate(error: &Error) -> (FleetError, &'static str) {
         ErrorKind::Unknown if !details.starts_with("ERR") && details.contains("command") => (FleetError::Away, "away"),
         _ => (FleetError::Refused(shortened(details)), "other"),
     }
+}
+
+/// rustls's words for a server whose certificate is not believed, by way of an I/O error.
+fn is_about_certificates(details: &str) -> bool {
+    details.contains("InvalidCertificate") || details.contains("invalid peer certificate")
 }
 
 /// Enough of it to know what is meant.
@@ -251,6 +259,8 @@ mod tests {
             (ErrorKind::Timeout, "Request timed out.", "timeout", Outcome::Unreachable),
             (ErrorKind::Canceled, "Connection closed unexpectedly.", "away", Outcome::Unreachable),
             (ErrorKind::IO, "Connection closed.", "broken", Outcome::Unreachable),
+            (ErrorKind::IO, "Custom { error: InvalidCertificate(Expired) }", "certificate", Outcome::Unreachable),
+            (ErrorKind::Tls, "invalid peer certificate: Expired", "certificate", Outcome::Unreachable),
             (ErrorKind::Backpressure, "Max in-flight commands reached.", "busy", Outcome::Poor),
             (ErrorKind::Unknown, "Failed to send command to router.", "away", Outcome::Unreachable),
             (ErrorKind::Unknown, "ERR wrong number of arguments for command", "other", Outcome::Good),

@@ -11,6 +11,7 @@ const CODES: &[&str] = &[
     "away",
     "timeout",
     "broken",
+    "certificate",
     "busy",
     "garbled",
     "READONLY",
@@ -79,10 +80,17 @@ pub(super) fn refusal(word: &str) -> Option<&'static str> {
 }
 
 impl Stats {
-    /// Counts an error.
-    pub(super) fn error(&self, code: &str, what: &FleetError) {
-        let code = CODES.iter().position(|known| *known == code).unwrap_or(CODES.len() - 1);
-        self.errors[code].fetch_add(1, Ordering::Relaxed);
+    /// Counts an error. The first of a kind that does not mend itself is told the operator.
+    pub(super) fn error(&self, kind: &str, what: &FleetError) {
+        let code = CODES.iter().position(|known| *known == kind).unwrap_or(CODES.len() - 1);
+        let is_first = self.errors[code].fetch_add(1, Ordering::Relaxed) == 0;
+        if is_first && (refusal(kind).is_some() || matches!(kind, "certificate" | "max-clients" | "other")) {
+            tracing::warn!(
+                kind,
+                error = %what,
+                "Redis cannot be used as it is; this kind of trouble is told once and counted in forebay_redis_errors_total"
+            );
+        }
         // That nobody is there says less than why, which was said before.
         if code > 0 {
             *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_string());

@@ -117,7 +117,10 @@ impl Shared {
             let put = Put { name, epoch, born, expires, bytes, tags: tags.clone() };
             match self.fleet.put(put).await {
                 Ok(kept) => self.stats.put(kept),
-                Err(error) => return self.stats.failed(&error),
+                Err(error) => {
+                    self.stats.puts[PUTS.len() - 1].fetch_add(1, Ordering::Relaxed);
+                    return self.stats.failed(&error);
+                }
             }
         }
     }
@@ -175,7 +178,7 @@ pub struct SharedStats {
 }
 
 /// What became of entries that were written.
-const PUTS: [&str; 4] = ["kept", "outranked", "void", "expired"];
+const PUTS: [&str; 5] = ["kept", "outranked", "void", "expired", "failed"];
 
 /// What came of asking for leases.
 const LEASES: [&str; 4] = ["granted", "held", "pointless", "failed"];
@@ -216,7 +219,7 @@ impl SharedStats {
         counts(FleetError::CODES.iter().copied(), &self.failed)
     }
 
-    /// What became of the records that were written: `kept`, `outranked`, `void`, `expired`.
+    /// What became of the records that were written: `kept`, `outranked`, `void`, `expired`; `failed` if nobody took them.
     pub fn writes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         counts(PUTS.into_iter(), &self.puts)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::gateway::Scratch;
 use super::super::house::at;
 use super::super::redis::{Certificate, Connection};
-use super::{House, How, Redis, USUAL, course, lasting};
+use super::{House, How, Redis, USUAL, course, lasting, report};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -29,7 +29,8 @@ async fn r09_a_redis_without_room_is_read_and_what_it_does_not_take_is_counted()
 async fn r10_a_changed_password_is_no_clients_concern_and_is_used_when_it_is_in_the_file() {
     let redis = Redis::start_with(&["--requirepass", "first-s3cret"]).await;
     let file = Scratch::new("password", "first-s3cret\n");
-    let lines = format!("{}\npassword = \"file:{}\"", at(&format!("redis://{}", redis.address())), file.path().display());
+    let lines =
+        format!("{}\npassword = \"file:{}\"", at(&format!("redis://{}", redis.address())), file.path().display());
     let house = House::start(&[lines.clone(), lines]).await;
     let mut admin = redis.connect().await.unwrap();
     let load = house.load().await;
@@ -144,8 +145,9 @@ async fn r16_a_redis_with_a_bad_certificate_is_not_spoken_to_and_clients_are_ser
     record.holds_for_queued_within(super::BOUND);
     assert_eq!(record.count(How::Shared, during), 0);
     assert!(record.changes.iter().all(|purge| purge.status == 202), "a purge was acknowledged");
+    report::row("R-16", "an expired certificate, and another's", &record, during, during, None);
     for (node, gateway) in house.nodes.iter().enumerate() {
-        assert!(house.errors(node, "broken").await > 0.0, "node {node} counts nothing");
+        assert!(house.errors(node, "certificate").await > 0.0, "node {node} counts nothing");
         assert!(house.metric(node, "forebay_fleet_in_sight").await < 0.5);
         assert!(gateway.output().contains("WARN") && gateway.output().contains("ertificate"), "{}", gateway.output());
     }

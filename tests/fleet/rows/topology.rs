@@ -58,10 +58,10 @@ async fn moved(cluster: &Cluster) -> i64 {
     let mut count = 0;
     for node in cluster.living() {
         let text = node.command(&["INFO", "errorstats"]).await.text();
-        for line in text.lines().filter(|line| line.starts_with("errorstat_MOVED") || line.starts_with("errorstat_ASK")) {
+        for line in text.lines().filter(|line| line.starts_with("errorstat_MOVED") || line.starts_with("errorstat_ASK"))
+        {
             count += line.trim().rsplit('=').next().and_then(|number| number.parse::<i64>().ok()).unwrap_or(0);
         }
     }
     count
 }
-
