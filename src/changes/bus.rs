@@ -189,7 +189,7 @@ impl Bus {
             scribe: AtomicBool::new(false),
             scribe_turns: watch::Sender::new(0),
             heard: AtomicBool::new(false),
-            well: AtomicBool::new(true),
+            well: AtomicBool::new(false),
             timebase: Timebase::default(),
             counts: sight::Counts::default(),
             beating: Turn::new(None),

@@ -13,6 +13,9 @@ use crate::clock::{Clock, Moment};
 use crate::fleet::{Beat, Beating, FleetError, Place};
 use crate::store::{Grade, Record, Sight};
 
+/// The pause between heartbeats before the first one is answered.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
 /// How well a node has kept the log in sight since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SightStats {
@@ -69,9 +72,12 @@ impl Bus {
         loop {
             // Never dropped half-way: what was asked of the fleet would be carried out later.
             self.beat(clock).await;
+            // Before the first answer the connection is only being made.
+            let heard = self.heard.load(Ordering::Acquire);
+            let pause = if heard { self.settings.delta / 4 } else { FIRST_PAUSE };
             tokio::select! {
                 () = &mut shutdown => return,
-                () = tokio::time::sleep(self.settings.delta / 4) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.hurry.notified() => {}
             }
         }
