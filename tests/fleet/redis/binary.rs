@@ -34,12 +34,14 @@ impl Binary {
 }
 
 fn find() -> Binary {
-    let mut candidates: Vec<PathBuf> = vec!["redis-server".into(), "valkey-server".into(), unpacked()];
-    if let Some(chosen) = std::env::var_os("REDIS_SERVER") {
-        candidates = vec![chosen.into()];
-    }
+    let chosen = std::env::var_os("REDIS_SERVER").map(PathBuf::from);
+    let candidates = match &chosen {
+        Some(path) => vec![path.clone()],
+        None => vec!["redis-server".into(), "valkey-server".into(), unpacked()],
+    };
     let Some((path, major)) = candidates.iter().find_map(|path| Some((path, version(path)?))) else {
-        panic!("no Redis server to test with: none of {candidates:?} runs. Type: scripts/tools.sh test")
+        let next = if chosen.is_some() { "Set REDIS_SERVER to one that does" } else { "Type: scripts/tools.sh test" };
+        panic!("no Redis server to test with: none of {candidates:?} runs. {next}")
     };
     // Asked to do nothing but what is needed, because some systems forbid it and some versions do not know it.
     let with_setpriv = says("setpriv", &["--pdeathsig", "KILL", "--", "true"]).is_some();

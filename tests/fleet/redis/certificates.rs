@@ -13,19 +13,19 @@ pub struct Certificate {
 impl Certificate {
     /// One that is good for 127.0.0.1 and localhost.
     pub fn good() -> Self {
-        Self::signed(Self::params(&["127.0.0.1", "localhost"]))
+        Self::signed(&Self::params(&["127.0.0.1", "localhost"]))
     }
 
     /// One that was good until the year 2000.
     pub fn expired() -> Self {
         let mut params = Self::params(&["127.0.0.1", "localhost"]);
         params.not_after = date_time_ymd(2000, 1, 1);
-        Self::signed(params)
+        Self::signed(&params)
     }
 
     /// One for somebody else.
     pub fn wrong_name() -> Self {
-        Self::signed(Self::params(&["elsewhere.example"]))
+        Self::signed(&Self::params(&["elsewhere.example"]))
     }
 
     fn params(names: &[&str]) -> CertificateParams {
@@ -33,7 +33,7 @@ impl Certificate {
         CertificateParams::new(names).unwrap()
     }
 
-    fn signed(params: CertificateParams) -> Self {
+    fn signed(params: &CertificateParams) -> Self {
         let mut of_authority = CertificateParams::new(Vec::new()).unwrap();
         of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let (key_of_authority, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());

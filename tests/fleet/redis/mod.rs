@@ -6,6 +6,7 @@
 mod binary;
 mod certificates;
 mod cluster;
+mod front;
 pub mod ports;
 mod resp;
 mod sentinel;
@@ -22,6 +23,7 @@ use tokio::time::{interval, timeout};
 use binary::binary;
 pub use certificates::Certificate;
 pub use cluster::Cluster;
+use front::Front;
 pub use resp::{Connection, Reply};
 pub use sentinel::{SERVICE, Sentinel};
 
@@ -48,6 +50,8 @@ enum Role {
     Server(Vec<String>),
     /// Clients come by this port, on TLS.
     Tls(u16, Vec<String>),
+    /// Clients come by what stands before it, on TLS: the server knows none.
+    Fronted(Front),
     Sentinel,
 }
 
@@ -62,12 +66,14 @@ impl Redis {
 
     /// A server with further settings, as on the command line: `["--maxmemory", "2mb"]`.
     pub async fn start_with<A: AsRef<str>>(arguments: &[A]) -> Self {
-        Self::launch(|_| Role::Server(arguments.iter().map(|argument| argument.as_ref().to_owned()).collect())).await
+        let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_owned()).collect();
+        Self::launch(|_| Role::Server(arguments.clone())).await.unwrap_or_else(|log| panic!("{log}"))
     }
 
-    /// A server whose clients come by TLS, and which shows them this certificate.
+    /// A server whose clients come by TLS, and which shows them this certificate. A server that was built without TLS has
+    /// it put before it.
     pub async fn start_tls(certificate: &Certificate) -> Self {
-        Self::launch(|folder| {
+        let started = Self::launch(|folder| {
             let port = ports::free();
             let mut arguments = vec!["--tls-port".to_owned(), port.to_string()];
             arguments.extend(["--tls-auth-clients", "no"].map(str::to_owned));
@@ -82,7 +88,16 @@ impl Redis {
             }
             Role::Tls(port, arguments)
         })
-        .await
+        .await;
+        match started {
+            Ok(server) => server,
+            Err(log) if log.contains("TLS support") || log.contains("tls-port") => {
+                let mut server = Self::start().await;
+                server.role = Role::Fronted(Front::start(certificate, server.in_the_clear()).await);
+                server
+            }
+            Err(log) => panic!("{log}"),
+        }
     }
 
     /// A sentinel, with these lines in its configuration.
@@ -92,10 +107,11 @@ impl Redis {
             Role::Sentinel
         })
         .await
+        .unwrap_or_else(|log| panic!("{log}"))
     }
 
-    /// Starts a server on a free port; `prepare` is given its folder, and says what it shall be.
-    async fn launch(prepare: impl Fn(&Path) -> Role) -> Self {
+    /// Starts a server on a free port; `prepare` is given its folder, and says what it shall be. Fails with what it logs.
+    async fn launch(prepare: impl Fn(&Path) -> Role) -> Result<Self, String> {
         // Another process may take the port between the look and the start.
         for _ in 0..20 {
             let folder = Folder::new();
@@ -103,25 +119,34 @@ impl Redis {
             let this = Self { port: ports::free(), role, folder, child: Mutex::default() };
             this.spawn();
             match this.comes_up().await {
-                Ok(()) => return this,
-                Err(log) => assert!(log.contains("in use"), "the server does not start; it says:\n{log}"),
+                Ok(()) => return Ok(this),
+                Err(log) if log.contains("in use") => {}
+                Err(log) => return Err(format!("the server does not start; it says:\n{log}")),
             }
         }
-        panic!("20 servers found their port taken")
+        Err("20 servers found their port taken".to_owned())
     }
 
     /// Where clients find it: on TLS, if it was started so.
     pub fn address(&self) -> SocketAddr {
         match self.role {
-            Role::Tls(port, _) => ports::loopback(port),
+            Role::Tls(port, _) | Role::Fronted(Front { port, .. }) => ports::loopback(port),
             Role::Server(_) | Role::Sentinel => self.in_the_clear(),
         }
     }
 
-    /// Where clients find it, as `redis://…`, or as `rediss://…` on TLS.
+    /// Where clients find it, as `redis://…`, or as `rediss://…` on TLS; with the password, if it has one.
     pub fn url(&self) -> String {
-        let scheme = if matches!(self.role, Role::Tls(..)) { "rediss" } else { "redis" };
-        format!("{scheme}://{}", self.address())
+        let scheme = if matches!(self.role, Role::Tls(..) | Role::Fronted(_)) { "rediss" } else { "redis" };
+        let password = self.password().map_or_else(String::new, |password| format!(":{password}@"));
+        format!("{scheme}://{password}{}", self.address())
+    }
+
+    /// What was set by `--requirepass`.
+    fn password(&self) -> Option<&str> {
+        let Role::Server(arguments) = &self.role else { return None };
+        let at = arguments.iter().position(|argument| argument == "--requirepass")?;
+        arguments.get(at + 1).map(String::as_str)
     }
 
     fn in_the_clear(&self) -> SocketAddr {
@@ -138,13 +163,22 @@ impl Redis {
 
     /// Asks on a connection of its own, and waits no longer than `patience`.
     pub async fn try_command<A: AsRef<[u8]>>(&self, command: &[A], patience: Duration) -> std::io::Result<Reply> {
-        Connection::open(self.in_the_clear()).await?.ask(command, patience).await
+        self.connect().await?.ask(command, patience).await
+    }
+
+    /// A connection in the clear, on which the password has been said.
+    pub async fn connect(&self) -> std::io::Result<Connection> {
+        let mut connection = Connection::open(self.in_the_clear()).await?;
+        if let Some(password) = self.password() {
+            connection.ask(&["AUTH", password], SOON).await?;
+        }
+        Ok(connection)
     }
 
     /// Asks, and waits until a replica has what that has changed.
     pub async fn replicated<A: AsRef<[u8]>>(&self, command: &[A]) -> Reply {
         // WAIT speaks of what was written on its own connection.
-        let mut connection = Connection::open(self.in_the_clear()).await.unwrap();
+        let mut connection = self.connect().await.unwrap();
         let reply = connection.ask(command, SOON).await.unwrap();
         assert_eq!(connection.ask(&["WAIT", "1", "8000"], SOON).await.unwrap(), Reply::Int(1), "no replica has it");
         reply
@@ -214,11 +248,13 @@ impl Redis {
             command.arg(folder.join(SENTINEL_FILE)).arg("--sentinel");
         }
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir"]).arg(folder);
-        if let Role::Server(arguments) | Role::Tls(_, arguments) = &self.role {
+        if !matches!(self.role, Role::Sentinel) {
             command.args(["--save", "", "--appendonly", "no"]);
             if binary().major >= 7 {
                 command.args(["--enable-debug-command", "yes"]);
             }
+        }
+        if let Role::Server(arguments) | Role::Tls(_, arguments) = &self.role {
             command.args(arguments);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -28,6 +28,16 @@ pub fn free() -> u16 {
     panic!("no free port from {FIRST} on");
 }
 
+/// A listener on such a port.
+pub async fn listener() -> tokio::net::TcpListener {
+    for _ in 0..20 {
+        if let Ok(listener) = tokio::net::TcpListener::bind(loopback(free())).await {
+            return listener;
+        }
+    }
+    panic!("20 ports were taken between the look and the use")
+}
+
 /// The loopback address with this port.
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()

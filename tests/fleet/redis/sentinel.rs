@@ -50,8 +50,9 @@ impl Sentinel {
 
     /// `redis-sentinel://…` with all sentinels.
     pub fn url(&self) -> String {
-        let others: String = self.sentinels[1..].iter().map(|other| format!("&node={}", other.address())).collect();
-        format!("redis-sentinel://{}?sentinelServiceName={SERVICE}{others}", self.sentinels[0].address())
+        let others: Vec<_> = self.sentinels[1..].iter().map(|other| format!("node={}", other.address())).collect();
+        let first = self.sentinels[0].address();
+        format!("redis-sentinel://{first}?sentinelServiceName={SERVICE}&{}", others.join("&"))
     }
 
     /// The master, as a sentinel that lives says.
