@@ -36,6 +36,8 @@ pub struct Rules {
     pub backend_fails: bool,
     /// How often, at most, a node may have had to validate everything: after a lost lease, a new epoch, a gap.
     pub validations: u64,
+    /// How often one change may reach a node: twice, where a log that begins anew has the latest ones appended again.
+    pub repeats: u64,
 }
 
 /// The bounds for which violations are reported besides the one that is judged, in milliseconds.
@@ -65,6 +67,8 @@ pub struct Findings {
     pub avoidable: u64,
     pub acknowledged: u64,
     pub queued: u64,
+    /// How long the fleet took to acknowledge: half of the purges, and all but one in a hundred.
+    pub acknowledging: [Duration; 2],
     /// The first few violations, in words.
     pub examples: Vec<String>,
 }
@@ -300,16 +304,20 @@ fn errors(history: &History, rules: &Rules, found: &mut Findings) {
 }
 
 /// What each node may ask for a key: once when it starts, once for each change that names it, once for each lifetime,
-/// and once for each time that it had to validate everything. A retry is a further question, and there are a few. A log
-/// that begins anew has the latest changes appended again, and every node may append an event: so each change counts
-/// twice. Nothing here grows with the number of readers: that is what coalescing is for.
+/// and once for each time that it had to validate everything. A retry is a further question, and there are a few. An
+/// event may be appended twice, by the node that does so for all and by one that has not heard of it in time. Nothing
+/// here grows with the number of readers: that is what coalescing is for.
 fn accounts(history: &History, rules: &Rules, found: &mut Findings) {
+    let by_fleet = history.purges.iter().filter(|purge| purge.promise == Promise::Fleet);
+    let mut times: Vec<_> = by_fleet.map(|purge| purge.answered.saturating_sub(purge.sent)).collect();
+    times.sort_unstable();
+    found.acknowledging = [50, 99].map(|percent| times.get(times.len() * percent / 100).copied().unwrap_or_default());
     let mut changes: HashMap<Key, u64> = HashMap::new();
     for purge in &history.purges {
         found.acknowledged += u64::from(matches!(purge.promise, Promise::Fleet | Promise::Logged));
         found.queued += u64::from(purge.promise == Promise::Queued);
         for &(key, _) in &purge.floors {
-            *changes.entry(key).or_default() += 1;
+            *changes.entry(key).or_default() += if purge.is_event() { 2 } else { rules.repeats };
         }
         if let (Some(trail), Some(seq)) = (history.trails.get(&purge.life), purge.seq)
             && trail.misses(seq)
@@ -321,7 +329,7 @@ fn accounts(history: &History, rules: &Rules, found: &mut Findings) {
     for (number, past) in history.keys.iter().enumerate() {
         let named = Key::try_from(number).ok().and_then(|key| changes.get(&key)).copied().unwrap_or_default();
         let lifetimes = u64::try_from(history.length.as_nanos() / past.fresh.as_nanos().max(1)).unwrap_or(u64::MAX);
-        let each = 1 + 2 * named + lifetimes + rules.validations;
+        let each = 1 + named + lifetimes + rules.validations;
         let allowed = u64::from(history.lives) * each * 11 / 10 + 3;
         if past.fetches > allowed {
             found.overasked += 1;

@@ -19,6 +19,7 @@ fn rules() -> Rules {
         freshness: Duration::ZERO,
         backend_fails: false,
         validations: 0,
+        repeats: 1,
     }
 }
 
@@ -138,12 +139,13 @@ fn unverified_answers_are_counted_apart() {
 
 #[test]
 fn too_many_questions_to_the_backend_are_found() {
-    // Two lives: each starts once, has one change that counts twice, two lifetimes and three validations.
-    for (fetches, over) in [(20, 0), (21, 1)] {
+    // Two lives: each starts once, has one change that may come twice, two lifetimes and three validations.
+    for (fetches, over) in [(11, 0), (20, 0), (21, 1)] {
         let mut history = History { purges: vec![purge(Promise::Fleet, 1_050, 1_100, 2)], ..history() };
         history.keys[0].fetches = fetches;
-        let allowing = Rules { validations: 3, ..rules() };
+        let allowing = Rules { validations: 3, repeats: 2, ..rules() };
         assert_eq!(check(&history, &allowing).overasked, over, "{fetches}");
+        assert_eq!(check(&history, &rules()).overasked, u64::from(fetches > 11), "{fetches}");
     }
 }
 

@@ -86,18 +86,20 @@ pub struct Writer {
     purges: Vec<Purge>,
     /// Says that it has purged, and has not: to see that the checker notices.
     lies: bool,
+    /// The longest pause between two changes.
+    pause: Duration,
 }
 
 impl Writer {
-    pub fn new(world: Arc<World>, number: u64, lies: bool) -> Self {
+    pub fn new(world: Arc<World>, number: u64, pause: Duration, lies: bool) -> Self {
         let dice = Dice::new(world.seed.wrapping_mul(31).wrapping_add(number));
-        Self { world, dice, popularity: Popularity::of(KEYS), open: HashMap::new(), purges: Vec::new(), lies }
+        Self { world, dice, popularity: Popularity::of(KEYS), open: HashMap::new(), purges: Vec::new(), lies, pause }
     }
 
     /// Writes until the run is over.
     pub async fn run(mut self) -> Vec<Purge> {
         while !self.world.is_over() {
-            sleep(self.dice.between(Duration::from_millis(2), Duration::from_millis(12))).await;
+            sleep(self.dice.below(self.pause)).await;
             let key = self.popularity.pick(&mut self.dice);
             let node = self.dice.up_to(self.world.nodes.len());
             match self.dice.up_to(100) {
@@ -178,7 +180,7 @@ impl Writer {
         let message = json!({ "eventType": "thing-changed", "tenantId": "7", "data": { "id": format!("k{key}") } });
         let heard = self.world.publish("tenant:7:things", &message.to_string()).await;
         let promise = if heard > 0 { Promise::Heard } else { Promise::Nothing };
-        self.purges.push(Purge { floors, sent, answered: self.world.now(), life: Life::MAX, promise, seq: None });
+        self.purges.push(Purge { floors, sent, answered: self.world.now(), life: Purge::NOBODY, promise, seq: None });
     }
 
     fn floors(&self, keys: &[Key]) -> Vec<(Key, Version)> {

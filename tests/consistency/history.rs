@@ -75,11 +75,20 @@ pub struct Purge {
     pub sent: At,
     /// When the acknowledgement was there, or the end of waiting for one.
     pub answered: At,
-    /// Who was asked.
+    /// Who was asked; [`Purge::NOBODY`] for an event.
     pub life: Life,
     pub promise: Promise,
     /// Its number in the ledger.
     pub seq: Option<u64>,
+}
+
+impl Purge {
+    /// The life that stands for none: what was announced to whoever listens.
+    pub const NOBODY: Life = Life::MAX;
+
+    pub fn is_event(&self) -> bool {
+        self.life == Self::NOBODY
+    }
 }
 
 /// What an acknowledgement means.

@@ -42,8 +42,13 @@ use run::run;
 use scenarios::{Scenario, Size};
 
 /// What `cargo test` has time for.
-const QUICK: Size =
-    Size { observations: 15_000, rounds: 2, delta: Duration::from_secs(1), limit: Duration::from_secs(120) };
+const QUICK: Size = Size {
+    observations: 10_000,
+    rounds: 2,
+    delta: Duration::from_secs(1),
+    pause: Duration::from_millis(100),
+    limit: Duration::from_secs(120),
+};
 
 /// A short run finds nothing.
 async fn holds(fault: Fault) {
@@ -87,7 +92,8 @@ async fn the_table() {
     let observations = number("FOREBAY_OBSERVATIONS").unwrap_or(1_000_000);
     let wanted = std::env::var("FOREBAY_SCENARIO").unwrap_or_default();
     let limit = Duration::from_secs(900);
-    let size = Size { observations, rounds: 6, delta: Duration::from_secs(2), limit };
+    let (delta, pause) = (Duration::from_secs(2), Duration::from_millis(25));
+    let size = Size { observations, rounds: 6, delta, pause, limit };
     let mut outcomes = Vec::new();
     for scenario in Scenario::all().filter(|scenario| scenario.name.contains(&wanted)) {
         let outcome = run(scenario, &size, seed(), false).await;

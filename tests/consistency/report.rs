@@ -11,13 +11,13 @@ pub fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
         "| Fault | Rows | Rounds | Observations | Violations | Bound | Worst after a fleet-acknowledged purge \
          | Worst elsewhere after a purge on one node | Worst after an event | Worst step back on a node \
-         | Purges acknowledged / queued | Errors / avoidable | Aborted | Unverified |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         | Purges acknowledged / queued | Acknowledged by the fleet after p50 / p99 | Errors / avoidable | Aborted | Unverified |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for Outcome { scenario, rules, found, rounds, .. } in outcomes {
         let _ = writeln!(
             text,
-            "| {} | {} | {rounds} | {} | {} | {} | {} | {} | {}{} | {} | {} / {} | {} / {} | {} | {} |",
+            "| {} | {} | {rounds} | {} | {} | {} | {} | {} | {}{} | {} | {} / {} | {} / {} | {} / {} | {} | {} |",
             scenario.name,
             scenario.rows,
             found.observations,
@@ -30,6 +30,8 @@ pub fn table(outcomes: &[Outcome]) -> String {
             millis(found.monotonic.worst),
             found.acknowledged,
             found.queued,
+            millis(found.acknowledging[0]),
+            millis(found.acknowledging[1]),
             found.errors,
             found.avoidable,
             found.aborted,

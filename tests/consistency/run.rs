@@ -37,7 +37,7 @@ pub async fn run(scenario: &'static Scenario, size: &Size, seed: u64, lies: bool
     }
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
-        writers.spawn(Writer::new(world.clone(), number, lies).run());
+        writers.spawn(Writer::new(world.clone(), number, size.pause, lies).run());
     }
     let auditor = tokio::spawn(auditor(world.clone()));
 

@@ -26,6 +26,8 @@ pub struct Size {
     pub rounds: u32,
     /// The lease: how long a node may go on without having heard of its fleet.
     pub delta: Duration,
+    /// The longest pause of a writer between two changes.
+    pub pause: Duration,
     /// When a run that has not come to its end has failed.
     pub limit: Duration,
 }
@@ -100,6 +102,7 @@ impl Scenario {
             backend_fails: matches!(self.fault, Fault::BackendFails | Fault::BackendHangs | Fault::BackendSlow),
             // Once for each lease while it is blind, and for each new life of the log and each gap a few times.
             validations: if healthy { 0 } else { leases + 5 * u64::from(rounds) },
+            repeats: if self.fault.needs_redis() { 2 } else { 1 },
         }
     }
 }
