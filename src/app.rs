@@ -120,7 +120,8 @@ impl App {
 
     /// The same with backends and a fleet of the caller's: for tests, and for those who embed it.
     pub fn assemble(config: Config, clock: Clock, origins: Vec<Arc<Origin>>, fleet: Fleet) -> Result<Self, AppError> {
-        let Config { listen, admin, origins: entries, memory, policy, gateway, log, warnings: _ } = config;
+        // Nobody listens for messages yet: `forebay explain --event` is what asks for the rules.
+        let Config { listen, admin, origins: entries, memory, policy, changes: _, gateway, log, warnings: _ } = config;
         let demo = entries.iter().any(|entry| matches!(entry.kind, OriginKind::Demo));
         let redacted = policy.sensitive_query.clone();
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;

@@ -13,10 +13,11 @@ use std::time::Duration;
 use super::Admin;
 use crate::policy::tags::named_tag;
 use crate::rfc::Moment;
+use crate::serve::Gateway;
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
-use crate::store::{EntrySummary, Filter, Grade, Standing};
-use crate::telemetry::{self, Gauges, OriginGauge, timestamp};
+use crate::store::{EntrySummary, Filter, Grade, Sight, Standing};
+use crate::telemetry::{self, FleetGauges, Gauges, OriginGauge, timestamp};
 
 /// How many lines a listing has unless it is asked for more or fewer.
 const LINES: usize = 100;
@@ -172,6 +173,27 @@ fn grade(grade: Grade) -> &'static str {
     }
 }
 
+/// What concerns the fleet; nothing for a node on its own.
+fn fleet(gateway: &Gateway) -> Option<FleetGauges> {
+    let bus = gateway.bus();
+    if bus.fleet().in_sight().is_some() {
+        return None;
+    }
+    let now = gateway.clock().now();
+    let sight = bus.sight_stats();
+    Some(FleetGauges {
+        in_sight: gateway.store().ledger().sight(now) == Sight::Clear,
+        lag: sight.lag,
+        lost: bus.lost(),
+        epochs: sight.epochs,
+        blind: sight.blind,
+        queued: bus.queued() as u64,
+        heartbeats_missed: sight.missed,
+        scribe: bus.is_scribe(),
+        ..FleetGauges::default()
+    })
+}
+
 fn gauges(admin: &Admin) -> Gauges {
     let gateway = &admin.gateway;
     let store = gateway.store();
@@ -191,6 +213,7 @@ fn gauges(admin: &Admin) -> Gauges {
         log_dropped: gateway.access_log().dropped(),
         uptime: gateway.clock().now().mono,
         ready: admin.ready.get(),
+        fleet: fleet(gateway),
         origins: gateway
             .origins()
             .iter()

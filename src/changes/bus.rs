@@ -22,10 +22,11 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as Turn, Notify};
 
-use super::Change;
+use super::held::Held;
 use super::queue::{Queue, Recent};
+use super::{Change, sight};
 use crate::clock::Moment;
-use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Timebase};
+use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Place, Timebase};
 use crate::store::{Applied, EVERYTHING, Grade, Ledger, Record};
 use crate::telemetry::{Metrics, PurgeGrade};
 
@@ -55,6 +56,8 @@ pub struct Bus {
     pub(super) turn: Turn<()>,
     /// Changes that hold here and are not in the log.
     pub(super) queue: Queue,
+    /// What was heard and has not been seen in the log yet.
+    held: Mutex<Held>,
     /// Changes of the last moments: what the log may have lost when its epoch ends.
     pub(super) recent: Mutex<Recent>,
     /// A record did not follow: this node has to begin anew at its next heartbeat.
@@ -67,6 +70,7 @@ pub struct Bus {
     pub(super) well: AtomicBool,
     /// How the fleet's clock relates to this node's.
     pub(super) timebase: Timebase,
+    pub(super) counts: sight::Counts,
     /// A heartbeat is wanted now.
     pub(super) hurry: Notify,
     trail: Mutex<VecDeque<AuditLine>>,
@@ -97,6 +101,17 @@ pub enum Published {
     Logged(Receipt),
     /// The log cannot be reached. They are appended, in their order and as purges, when it is back.
     Queued(FleetError),
+}
+
+/// What came of catching up with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It has been applied here.
+    Applied,
+    /// The log has been read to its end, and ends before it: nobody has been given that number.
+    Beyond,
+    /// It is of another life of the log, or the log cannot be read now.
+    Unknown,
 }
 
 /// Why changes were not published.
@@ -158,12 +173,14 @@ impl Bus {
             ledger,
             turn: Turn::new(()),
             queue: Queue::default(),
+            held: Mutex::default(),
             recent: Mutex::default(),
             broken: AtomicBool::new(false),
             scribe: AtomicBool::new(false),
             heard: AtomicBool::new(false),
             well: AtomicBool::new(true),
             timebase: Timebase::default(),
+            counts: sight::Counts::default(),
             hurry: Notify::new(),
             trail: Mutex::default(),
             lost: AtomicU64::new(0),
@@ -261,6 +278,21 @@ impl Bus {
         Ok(Receipt { epoch: appended.place.epoch, number: appended.place.number })
     }
 
+    /// Appends what the backend has announced, if this node is the fleet's scribe at that moment; with `read_up_to`, also
+    /// notes that the stream of that name has been read up to that id.
+    pub(super) async fn append_as_scribe(
+        &self,
+        record: &Record,
+        read_up_to: Option<(&str, &str)>,
+    ) -> Result<(), FleetError> {
+        let append = Append {
+            as_scribe: Some(self.settings.node.clone()),
+            read_up_to: read_up_to.map(|(stream, id)| (stream.to_owned(), id.to_owned())),
+            ..self.append_of(record)
+        };
+        self.fleet.append(append).await.map(drop)
+    }
+
     /// Applies a change here, and queues it for the log.
     pub(super) fn hold_back(&self, record: Record) {
         let tick = self.ledger.pend(&record);
@@ -297,6 +329,22 @@ impl Bus {
     /// validated before use, so nothing wrong was served; but something is wrong.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Sees to it that this node has applied what `receipt` is for, within Δ if it can.
+    pub async fn follow_to(&self, receipt: Receipt, now: Moment) -> Reached {
+        let there = |place: Place| place.epoch == receipt.epoch && place.number >= receipt.number;
+        if there(self.ledger.place()) {
+            return Reached::Applied;
+        }
+        // Dropped half-way, reading loses nothing: what was read has been applied.
+        let read = tokio::time::timeout(self.settings.delta, self.catch_up(now)).await;
+        let place = self.ledger.place();
+        match read {
+            _ if there(place) => Reached::Applied,
+            Ok(Ok(())) if place.epoch == receipt.epoch && !self.broken.load(Ordering::Acquire) => Reached::Beyond,
+            _ => Reached::Unknown,
+        }
     }
 
     /// Applies the log from where the ledger is to where it ends now.
@@ -342,6 +390,7 @@ impl Bus {
         if record.report {
             self.hurry.notify_one();
         }
+        self.held().seen(&record.id);
         self.recent().add(&record, now, self.settings.delta * 2);
         self.note(logged.place.number, record);
         true
@@ -374,6 +423,10 @@ impl Bus {
     // Nothing that holds them can panic half-way.
     fn trail(&self) -> std::sync::MutexGuard<'_, VecDeque<AuditLine>> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {

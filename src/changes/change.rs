@@ -1,6 +1,6 @@
 //! What changed, and what is to be done about it.
 
-use crate::policy::tags::{group_tag, named_tag, prefix_tag, url_tag};
+use crate::policy::tags::{governed_tag, group_tag, named_tag, prefix_tag, url_tag};
 use crate::store::{EVERYTHING, Grade};
 
 /// One thing that is no longer what it was.
@@ -49,6 +49,8 @@ pub enum Selector {
         /// The group.
         name: String,
     },
+    /// All that a change rule could ever name, by the rule's own name.
+    Governed(String),
     /// Everything.
     All,
 }
@@ -61,6 +63,7 @@ impl Selector {
             Selector::Prefix { host, prefix } => prefix_tag(host.as_deref(), prefix),
             Selector::Tag(name) => named_tag(name),
             Selector::Group { host, name } => group_tag(host, name),
+            Selector::Governed(rule) => governed_tag(rule),
             Selector::All => EVERYTHING.to_owned(),
         }
     }
@@ -72,7 +75,9 @@ impl Selector {
                 Some("the path of a URL begins with a slash")
             }
             Selector::Prefix { prefix, .. } if !prefix.starts_with('/') => Some("a prefix begins with a slash"),
-            Selector::Tag(name) | Selector::Group { name, .. } if name.is_empty() => Some("the name is empty"),
+            Selector::Tag(name) | Selector::Group { name, .. } | Selector::Governed(name) if name.is_empty() => {
+                Some("the name is empty")
+            }
             Selector::Url { host: Some(host), .. }
             | Selector::Prefix { host: Some(host), .. }
             | Selector::Group { host, .. }
@@ -122,6 +127,8 @@ pub enum Source {
     Group,
     /// A reload of the config.
     Config,
+    /// A message of the backend, through a change rule.
+    Event,
 }
 
 impl Source {
@@ -132,6 +139,7 @@ impl Source {
             Source::Method => "method",
             Source::Group => "group",
             Source::Config => "config",
+            Source::Event => "event",
         }
     }
 }
@@ -169,6 +177,8 @@ mod tests {
         check(&group("h", "g"), Ok("group://h/g"));
         check(&group("h", ""), Err("the name is empty"));
         check(&group("", "g"), Err("the host is none"));
+        check(&Selector::Governed("users".into()), Ok("governed:users"));
+        check(&Selector::Governed(String::new()), Err("the name is empty"));
         check(&Selector::All, Ok("*"));
     }
 

@@ -12,6 +12,7 @@ use super::{Bus, BusError, Change, Published, Receipt};
 use crate::clock::{Clock, Moment};
 use crate::fleet::{FleetError, Members};
 use crate::store::Record;
+use crate::telemetry::FleetWork;
 
 /// What became of changes that are to hold on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,8 @@ impl Bus {
         patience: Duration,
     ) -> Result<Everywhere, BusError> {
         super::bus::check(changes)?;
-        let deadline = clock.now().after(patience);
+        let began = clock.now();
+        let deadline = began.after(patience);
         loop {
             let now = clock.now();
             let announced = records(changes, now).map(|record| Record { report: true, ..record });
@@ -49,6 +51,9 @@ impl Bus {
                 Published::Queued(error) => return Ok(Everywhere::Queued(error)),
             };
             if let Some(done) = self.until_applied(receipt, clock, deadline).await {
+                if let (Everywhere::Applied(_), Some(metrics)) = (&done, &self.metrics) {
+                    metrics.shared(FleetWork::Acknowledged, clock.now().since(began));
+                }
                 return Ok(done);
             }
             // The log has begun another life, perhaps without the record: say it again.

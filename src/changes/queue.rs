@@ -44,9 +44,11 @@ impl Queue {
         waiting.tick = tick.max(waiting.tick);
     }
 
-    /// The next change to append: as a purge, since what it was meant to refine may have been changed again meanwhile.
+    /// The next change to append: a soft one as a purge, since what it was meant to refine may have been changed again
+    /// meanwhile.
     pub(super) fn first(&self) -> Option<Record> {
-        self.lock().records.front().map(|record| Record { grade: Grade::Hard, ..record.clone() })
+        let grade = |record: &Record| if record.grade == Grade::Soft { Grade::Hard } else { record.grade };
+        self.lock().records.front().map(|record| Record { grade: grade(record), ..record.clone() })
     }
 
     /// The first one is in the log.

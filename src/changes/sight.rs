@@ -5,14 +5,63 @@
 //! heartbeat is answered by the master, so it also shows what nothing else would: that the log has begun another life, or
 //! that another log of the same length stands in its place.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::Bus;
 use crate::clock::{Clock, Moment};
 use crate::fleet::{Beat, Beating, FleetError, Place};
-use crate::store::{Grade, Record};
+use crate::store::{Grade, Record, Sight};
+
+/// How well a node has kept the log in sight since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SightStats {
+    /// Changes that it had not applied at its last heartbeat.
+    pub lag: u64,
+    /// Times that the log began another life.
+    pub epochs: u64,
+    /// How long it has been blind, as of its last heartbeat.
+    pub blind: Duration,
+    /// Heartbeats that were not answered.
+    pub missed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    lag: AtomicU64,
+    epochs: AtomicU64,
+    blind_nanos: AtomicU64,
+    missed: AtomicU64,
+    /// Up to when blind time has been counted, in nanoseconds on the monotonic clock.
+    counted: AtomicU64,
+}
+
+impl Counts {
+    /// Adds the time until `now` for which the log was out of sight.
+    fn count_blind(&self, sight: Sight, now: Moment) {
+        let counted = Duration::from_nanos(self.counted.swap(nanos(now.mono), Ordering::Relaxed));
+        if let Sight::Blind { since } = sight {
+            self.blind_nanos.fetch_add(nanos(now.mono.saturating_sub(since.max(counted))), Ordering::Relaxed);
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
 
 impl Bus {
+    /// How well this node has kept the log in sight.
+    pub fn sight_stats(&self) -> SightStats {
+        let Counts { lag, epochs, blind_nanos, missed, counted: _ } = &self.counts;
+        SightStats {
+            lag: lag.load(Ordering::Relaxed),
+            epochs: epochs.load(Ordering::Relaxed),
+            blind: Duration::from_nanos(blind_nanos.load(Ordering::Relaxed)),
+            missed: missed.load(Ordering::Relaxed),
+        }
+    }
+
     /// Sends heartbeats until `shutdown` ends. To be run once, for as long as the node serves. Not needed where the log
     /// cannot be lost from sight.
     pub async fn keep_in_sight(&self, clock: &Clock, shutdown: impl Future<Output = ()>) {
@@ -31,13 +80,17 @@ impl Bus {
     /// One heartbeat, and all that follows from its answer.
     pub async fn beat(&self, clock: &Clock) {
         let sent = clock.now();
+        self.counts.count_blind(self.ledger.sight(sent), sent);
         let heard = self.heard.load(Ordering::Acquire);
         let applied = heard.then(|| self.ledger.place());
         let beating = Beating { node: self.settings.node.clone(), applied, lease: self.settings.delta };
         let answer = self.fleet.beat(&beating).await;
         let done = match answer {
             Ok(beat) => self.hear(&beat, sent, clock).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                self.counts.missed.fetch_add(1, Ordering::Relaxed);
+                Err(error)
+            }
         };
         self.told(done);
     }
@@ -61,10 +114,13 @@ impl Bus {
     async fn reach(&self, end: Place, now: Moment) -> Result<(), FleetError> {
         let first = !self.heard.swap(true, Ordering::AcqRel);
         let place = self.ledger.place();
+        self.counts.lag.store(end.number.saturating_sub(place.number), Ordering::Relaxed);
         if place.epoch != end.epoch {
             self.broken.store(false, Ordering::Release);
             self.ledger.begin(end);
+            self.counts.lag.store(0, Ordering::Relaxed);
             if !first {
+                self.counts.epochs.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(epoch = %end.epoch, "the log of changes has begun another life; what is older is validated");
                 self.append_again(now);
             }

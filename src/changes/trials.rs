@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Bus, BusSettings, Change, Everywhere, Published, Purge, Selector, Source};
+use super::{
+    Bus, BusSettings, Change, ChangeRuleSettings, ChangeRules, Everywhere, Hearing, Published, Purge, Selector, Source,
+};
 use crate::clock::Clock;
 use crate::fleet::{Append, Epoch, Fleet, Grade, InProcess, LinkState};
 use crate::policy::tags::hash_tag;
@@ -59,6 +61,20 @@ impl Node {
         self.ledger.sight(self.clock.now()) == Sight::Clear
     }
 
+    /// Listens by one rule in the background: what `thing-changed` names on the channel `things` is purged.
+    fn listens(&self) -> Arc<Hearing> {
+        let hearing = Arc::new(Hearing::new(Arc::clone(&self.bus), Arc::new(rules())));
+        for streams in [true, false] {
+            let (hearing, clock) = (Arc::clone(&hearing), self.clock.clone());
+            if streams {
+                tokio::spawn(async move { hearing.read_streams(&clock, std::future::pending()).await });
+            } else {
+                tokio::spawn(async move { hearing.listen(&clock, std::future::pending()).await });
+            }
+        }
+        hearing
+    }
+
     /// Does in the background what a running node does.
     fn runs(&self) {
         for follows in [true, false] {
@@ -79,6 +95,28 @@ impl Node {
 
 fn change(tag: &str, purge: Purge) -> Change {
     Change::new(Selector::Tag(tag.to_owned()), purge, Source::Api)
+}
+
+fn rules() -> ChangeRules {
+    let rule = ChangeRuleSettings {
+        name: Some(String::from("things")),
+        event: vec![String::from("thing-changed")],
+        purge: vec![String::from("tag:thing:{id}")],
+        ..ChangeRuleSettings::default()
+    };
+    let on_channel = ChangeRuleSettings { channel: Some(String::from("things")), ..rule.clone() };
+    let on_stream =
+        ChangeRuleSettings { name: Some(String::from("stream")), stream: Some(String::from("log")), ..rule };
+    ChangeRules::compile(&[on_channel, on_stream]).expect("rules")
+}
+
+fn message(id: u64) -> Bytes {
+    Bytes::from(format!("{{\"eventType\":\"thing-changed\",\"id\":{id}}}"))
+}
+
+/// How many records of the log name the tag.
+fn named(node: &Node, tag: &str) -> usize {
+    node.bus.audit(usize::MAX).iter().filter(|line| line.tags == [format!("tag:{tag}")]).count()
 }
 
 async fn pass(time: Duration) {
@@ -333,4 +371,111 @@ async fn without_the_log_a_purge_of_the_fleet_is_never_acknowledged() {
     a.link.connection(LinkState::Down);
     assert!(matches!(a.purge_everywhere("x").await, Everywhere::Queued(_)));
     assert_ne!(a.born().epoch, Epoch(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_every_node_hears_becomes_one_record() {
+    let (a, b) = Node::pair().await;
+    let hears = [a.listens(), b.listens()];
+    a.runs();
+    b.runs();
+    pass(DELTA * 2).await;
+    assert!(hears.iter().all(|hearing| hearing.is_proven() && hearing.stats().gaps == 0));
+    let before = b.born();
+    for id in [7, 8, 7] {
+        a.link.publish("things", message(id)).await.expect("connected");
+    }
+    pass(Duration::from_millis(20)).await;
+    assert_eq!((b.standing(before, "thing:7"), b.standing(before, "thing:9")), (Standing::Void, Standing::Valid));
+    pass(Duration::from_secs(1)).await;
+    assert_eq!((named(&b, "thing:7"), named(&b, "thing:8")), (2, 1), "one record for one message");
+    assert_eq!(hears.map(|hearing| hearing.stats().taken_over), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deaf_scribe_does_not_append_another_node_does() {
+    let (a, b) = Node::pair().await;
+    let hearing = b.listens();
+    a.runs();
+    b.runs();
+    pass(DELTA * 2).await;
+    assert!(a.bus.is_scribe() && !b.bus.is_scribe());
+    let before = a.born();
+    a.link.publish("things", message(7)).await.expect("connected");
+    pass(Duration::from_millis(99)).await;
+    assert_eq!(a.standing(before, "thing:7"), Standing::Valid);
+    pass(Duration::from_millis(20)).await;
+    assert_eq!(a.standing(before, "thing:7"), Standing::Void);
+    assert_eq!((hearing.stats().taken_over, named(&a, "thing:7")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_gap_everything_that_the_rules_could_name_is_validated() {
+    let (a, b) = Node::pair().await;
+    let hears = [a.listens(), b.listens()];
+    a.runs();
+    b.runs();
+    pass(DELTA * 2).await;
+    let governed = Ledger::standing_of;
+    let before = a.born();
+    b.link.connection(LinkState::Down);
+    a.link.publish("things", message(7)).await.expect("connected");
+    pass(Duration::from_millis(200)).await;
+    b.link.connection(LinkState::Up);
+    pass(DELTA).await;
+    assert_eq!(hears.map(|hearing| hearing.stats().gaps), [0, 1]);
+    let marks = |tag: &str| governed(&a.ledger, before, &[hash_tag(tag)]);
+    assert_eq!((marks("governed:things"), marks("tag:x")), (Standing::Check, Standing::Valid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_begins_to_listen_alone_cannot_know_what_was_said_before() {
+    let link = InProcess::network();
+    let a = Node::new("a", link);
+    a.beat().await;
+    let before = a.born();
+    let hearing = a.listens();
+    a.runs();
+    pass(DELTA * 2).await;
+    assert_eq!(hearing.stats().gaps, 1);
+    assert_eq!(a.ledger.standing_of(before, &[hash_tag("governed:things")]), Standing::Check);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ps01_what_is_no_message_is_dropped_counted_and_harms_nobody() {
+    let (a, _) = Node::pair().await;
+    let hearing = a.listens();
+    a.runs();
+    pass(DELTA * 2).await;
+    let bad: [&'static [u8]; 5] =
+        [b"", b"\xff", b"[]", b"{\"eventType\":\"other\"}", b"{\"eventType\":\"thing-changed\"}"];
+    for payload in bad {
+        a.link.publish("things", Bytes::from_static(payload)).await.expect("connected");
+    }
+    a.link.publish("things", message(7)).await.expect("connected");
+    pass(Duration::from_millis(20)).await;
+    let stats = hearing.stats();
+    assert_eq!((stats.mapped, named(&a, "thing:7")), (1, 1));
+    assert_eq!(stats.dropped.iter().map(|(_, count)| count).sum::<u64>(), 5, "{:?}", stats.dropped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_read_by_the_scribe_and_goes_on_where_it_was_left() {
+    let (a, b) = Node::pair().await;
+    for node in [&a, &b] {
+        node.listens();
+        node.runs();
+    }
+    pass(DELTA * 2).await;
+    let before = b.born();
+    a.link.write_stream("log", vec![(String::from("data"), message(1))]);
+    pass(Duration::from_secs(3)).await;
+    assert_eq!(b.standing(before, "thing:1"), Standing::Void);
+    // The scribe is cut off; what comes meanwhile is read by the next one, once.
+    assert!(a.bus.is_scribe());
+    a.link.connection(LinkState::Down);
+    b.link.write_stream("log", vec![(String::from("data"), message(2))]);
+    pass(DELTA * 3).await;
+    assert!(b.bus.is_scribe());
+    assert_eq!((named(&b, "thing:1"), named(&b, "thing:2")), (1, 1));
 }

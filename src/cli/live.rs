@@ -19,10 +19,10 @@ pub(super) fn purge(args: PurgeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
+pub(super) fn explain(args: &ExplainArgs, url: &str) -> Result<(), Failure> {
     let remote = Remote { admin: args.run.admin.clone(), token: None };
     let header = args.headers.join("\n");
-    let query = [("url", args.url.as_str()), ("method", &args.method), ("header", &header), ("ask", "true")];
+    let query = [("url", url), ("method", &args.method), ("header", &header), ("ask", "true")];
     let said = block_on(async {
         let request = client()?.get(with_query(&address(&remote, "/v1/explain"), &query)?);
         answer(&remote, request).await

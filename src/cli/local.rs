@@ -59,12 +59,12 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
+pub(super) fn explain(args: &ExplainArgs, url: &str) -> Result<(), Failure> {
     let config = load(&args.run)?;
-    let request = request(args)?;
+    let request = request(args, url)?;
     let said = block_on(async {
         let app = App::build(config, Clock::system()).map_err(Failure::new)?;
-        let client = Client { address: SocketAddr::from(([127, 0, 0, 1], 0)), secure: args.url.starts_with("https:") };
+        let client = Client { address: SocketAddr::from(([127, 0, 0, 1], 0)), secure: url.starts_with("https:") };
         Ok::<_, Failure>(app.gateway().explain(client, request, true).await)
     })??;
     if args.json {
@@ -75,9 +75,9 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn request(args: &ExplainArgs) -> Result<http::Request<Body>, Failure> {
+fn request(args: &ExplainArgs, url: &str) -> Result<http::Request<Body>, Failure> {
     let wrong = |what: &str, error: String| Failure { message: format!("{what}: {error}"), code: 2 };
-    let uri: http::Uri = args.url.parse().map_err(|error| wrong("URL", format!("{error}")))?;
+    let uri: http::Uri = url.parse().map_err(|error| wrong("URL", format!("{error}")))?;
     let host = uri.authority().map_or("localhost", http::uri::Authority::as_str).to_owned();
     let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     let mut builder = http::Request::builder().method(args.method.as_str()).uri(path);
@@ -104,7 +104,7 @@ fn load(args: &RunArgs) -> Result<Config, Failure> {
 }
 
 /// The file that was named must be there; the default one need not.
-fn read(args: &RunArgs) -> (Option<PathBuf>, Result<Config, config::Problems>) {
+pub(super) fn read(args: &RunArgs) -> (Option<PathBuf>, Result<Config, config::Problems>) {
     let default = Path::new(DEFAULT_FILE);
     let file = args.config.clone().or_else(|| default.exists().then(|| default.to_owned()));
     let config = match &file {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 the configuration has problems, or what was asked for did not work; 2 the command line is wrong,
 //! or an address cannot be listened on.
 
+mod event;
 mod live;
 mod local;
 
@@ -29,7 +30,7 @@ enum Command {
     Run(RunArgs),
     /// Reports every problem of a configuration, with file, line and a hint
     Check(CheckArgs),
-    /// Tells why a URL is, or is not, cached
+    /// Tells why a URL is, or is not, cached; or what a message of the backend would change
     Explain(ExplainArgs),
     /// Purges what a running gateway has stored
     Purge(PurgeArgs),
@@ -81,8 +82,21 @@ struct ExplainArgs {
     /// Prints JSON
     #[arg(long)]
     json: bool,
+    /// The channel that the message was published on [default: every rule is tried]
+    #[arg(long, value_name = "NAME", requires = "event", conflicts_with = "url")]
+    channel: Option<String>,
+    #[command(flatten)]
+    of: Explained,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Explained {
+    /// Tells what the message in this file would change; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["live", "method", "headers"])]
+    event: Option<PathBuf>,
     /// A path, or a URL
-    url: String,
+    url: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -156,8 +170,7 @@ pub fn main() -> ExitCode {
         None => local::run(&run),
         Some(Command::Run(run)) => local::run(&run),
         Some(Command::Check(args)) => local::check(&args),
-        Some(Command::Explain(args)) if args.live => live::explain(&args),
-        Some(Command::Explain(args)) => local::explain(&args),
+        Some(Command::Explain(args)) => explain(&args),
         Some(Command::Purge(args)) => live::purge(args),
         Some(Command::Stat(args)) => live::stat(&args),
         Some(Command::Demo(args)) => local::demo(&args),
@@ -167,6 +180,17 @@ pub fn main() -> ExitCode {
         Err(Failure { message, code }) => {
             eprintln!("{message}");
             ExitCode::from(code)
+        }
+    }
+}
+
+fn explain(args: &ExplainArgs) -> Result<(), Failure> {
+    match &args.of {
+        Explained { event: Some(file), .. } => event::explain(args, file),
+        Explained { url: Some(url), .. } if args.live => live::explain(args, url),
+        Explained { url: Some(url), .. } => local::explain(args, url),
+        Explained { url: None, event: None } => {
+            Err(Failure { message: String::from("name a URL, or a message with --event"), code: 2 })
         }
     }
 }
@@ -225,5 +249,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_url_is_explained_or_a_message() {
+        for (line, expected) in [
+            ("explain /a", true),
+            ("explain -X HEAD -H a:b --live /a", true),
+            ("explain --event -", true),
+            ("explain --event m.json --channel c --json --config f", true),
+            ("explain", false),
+            ("explain /a --event -", false),
+            ("explain /a --channel c", false),
+            ("explain --event - --live", false),
+            ("explain --event - -X HEAD", false),
+            ("explain --event - -H a:b", false),
+        ] {
+            let words = ["forebay"].into_iter().chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), expected, "{line}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::outside::Surroundings;
 use super::problem::{Notes, Place, Problems, Wrong};
 use super::reader::Reader;
 use super::similar::most_similar;
-use super::{Config, doors, node, route};
+use super::{Config, change, doors, node, route};
 
 /// Reads the whole file. What is wrong is in the notes; the result counts only if they hold no error.
 pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
@@ -28,6 +28,7 @@ pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
     let gateway = node::gateway(&tables.gateway, listen.max_uri, around.outside);
     let log = node::log(&tables.log);
     let (policy, intact) = policy(&tables, &origins, around.notes);
+    let changes = change::changes(&tables.changes, around.notes);
 
     https_has_a_certificate(&tables, &listen);
     a_reachable_admin_needs_a_token(&tables, &admin, around);
@@ -35,8 +36,9 @@ pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
     the_drain_has_time_left(&tables, &listen);
     objects_fit_into_memory(&tables, &memory);
     routes_compile(&tables, &policy, &intact);
+    changes_are_heard(file, &tables);
 
-    Config { listen, admin, origins, memory, policy, gateway, log, warnings: Problems::default() }
+    Config { listen, admin, origins, memory, policy, changes, gateway, log, warnings: Problems::default() }
 }
 
 /// The tables of the file. They live until all checks are done, so that a late finding still has its place.
@@ -49,6 +51,7 @@ struct Tables<'a> {
     log: Reader<'a>,
     defaults: Reader<'a>,
     routes: Vec<Reader<'a>>,
+    changes: Vec<Reader<'a>>,
 }
 
 impl<'a> Tables<'a> {
@@ -62,6 +65,7 @@ impl<'a> Tables<'a> {
             log: file.table("log"),
             defaults: file.table("defaults"),
             routes: file.tables("route"),
+            changes: file.tables("change"),
         }
     }
 }
@@ -195,6 +199,13 @@ fn routes_compile(tables: &Tables<'_>, policy: &PolicySettings, intact: &[bool])
             let wrong = Wrong::new(problem.message.clone()).maybe(problem.hint.clone());
             table.complain(key, wrong);
         }
+    }
+}
+
+fn changes_are_heard(file: &Reader<'_>, tables: &Tables<'_>) {
+    if let Some(first) = tables.changes.first().filter(|_| !file.holds("redis")) {
+        let wrong = Wrong::new("[[change]] has no effect without [redis]: nothing is listened to");
+        first.warn("", wrong.hint("add [redis] with url = \"redis://HOST:6379\""));
     }
 }
 

@@ -9,9 +9,10 @@
 //! Each room defines its own settings and their defaults; this room alone knows the file. It reads key by key rather
 //! than by derive, because then every problem has its exact place, none hides another, and an unknown key can be
 //! answered with the one that was meant. Reading lives in one file per part of the configuration (`doors`, `origin`,
-//! `route`, `node`), the forms of values in `values`, what must hold between the parts in `compile`. `reference` lists
+//! `route`, `change`, `node`), the forms of values in `values`, what must hold between the parts in `compile`. `reference` lists
 //! every key once, for people; tests hold it and the code together.
 
+mod change;
 mod compile;
 mod doors;
 mod node;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use crate::changes::ChangeRuleSettings;
 use crate::listen::ListenSettings;
 use crate::policy::PolicySettings;
 use crate::serve::GatewaySettings;
@@ -57,6 +59,8 @@ pub struct Config {
     pub memory: MemorySettings,
     /// The routes. `Policy::compile` has accepted them once.
     pub policy: PolicySettings,
+    /// What the backend's messages change. `ChangeRules::compile` has accepted them once.
+    pub changes: Vec<ChangeRuleSettings>,
     /// The gateway as one node among proxies.
     pub gateway: GatewaySettings,
     /// The log.

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use tracing_subscriber::EnvFilter;
 
 use crate::policy::PolicySettings;
-use crate::serve::GatewaySettings;
+use crate::serve::{FleetSettings, GatewaySettings};
 use crate::store::MemorySettings;
 use crate::telemetry::{Access, LogFormat, LogSettings, LogTarget};
 
@@ -51,6 +51,7 @@ pub(super) fn gateway(table: &Reader<'_>, max_uri: usize, outside: &Outside) -> 
         waiter_timeout: table.take("waiter_timeout", duration_in(patience.clone()), default.waiter_timeout),
         max_waiters: table.take("max_waiters", whole(1..=1_000_000), default.max_waiters),
         stale_after: table.take("stale_after", duration_in(patience), default.stale_after),
+        fleet: FleetSettings::default(),
     }
 }
 

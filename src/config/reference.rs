@@ -25,7 +25,7 @@ pub struct Setting {
 
 /// Keys that a later version will know. Until then they are refused with a word about why.
 pub(super) const LATER: &[&str] =
-    &["redis", "change", "shared", "warm", "refresh", "write", "version", "cron", "cdn", "never_store_fields", "adapt"];
+    &["redis", "shared", "warm", "refresh", "write", "version", "cron", "cdn", "never_store_fields", "adapt"];
 
 /// The tables of the file in the order of the reference: name, how it is written, what it is about.
 const SECTIONS: &[(&str, &str, &str)] = &[
@@ -51,6 +51,13 @@ const SECTIONS: &[(&str, &str, &str)] = &[
         "[[route]] or [defaults]",
         "What a route does. `[defaults]` says it for all routes and for requests that match none; a route replaces \
          key by key.",
+    ),
+    (
+        "change",
+        "[[change]]",
+        "What a message of the backend changes. All rules that hold for a message count; a message that cannot be read, or \
+         that no rule is about, changes nothing. `forebay explain --event FILE` shows what a message would do. Needs Redis; \
+         whoever may PUBLISH there may empty the cache.",
     ),
 ];
 
@@ -214,6 +221,16 @@ pub const SETTINGS: &[Setting] = &[
     listed("defaults", "sensitive", "true or false", "false", "true", "Never store, whatever the answer says."),
     listed("defaults", "profile", "\"standard\" or \"strict\"", r#""standard""#, r#""strict""#, "\"strict\": request fields that are not part of the key do not reach the backend, and few statuses are stored."),
     listed("defaults", "forward_headers", "list of field names", "", r#"["Accept"]"#, "Fields that a strict profile lets through all the same. An answer to a request with one of them is stored only if its Vary names it."),
+
+    listed("change", "name", "string", "", r#""users""#, "Unique. Without it, the channel or stream and the event."),
+    listed("change", "channel", "channel pattern", "", r#""tenant:{tenantId}:users""#, "Messages published there. `*` and `{name}` take one segment between colons, or a part of one."),
+    listed("change", "stream", "string", "", r#""changes""#, "Records of this stream, in place of `channel`."),
+    listed("change", "record_field", "string", r#""data""#, r#""payload""#, "The field of a record that holds the JSON. A record without it is a message by itself: its fields, as texts."),
+    listed("change", "event", "string or list of strings", "", r#""user-profile-changed""#, "Only messages of this kind."),
+    listed("change", "event_at", "JSON pointer", "", r#""/meta/kind""#, "Where a message names its kind. Without it, the first there is of `/eventType`, `/type` and `/event`."),
+    listed("change", "where", "table: JSON pointer = string, number or boolean", "{}", r#"{ "/environment" = "prod" }"#, "Only messages in which all of these hold."),
+    listed("change", "purge", "list of targets", "", r#"["tag:user:{data.userId}", "url:/api/users/{data.userId}"]"#, "What is gone: `tag:NAME`, `url:/PATH?QUERY`, `prefix:/PATH/`, `group:HOST/NAME`, `all`; URL and prefix also with `https://HOST`. `{data.userId}` is a value of the message, `{/a.b/c}` the same as JSON pointer, `{name}` what the channel captured. A list gives one target for each element; in paths, values are percent-encoded. More than 1000 targets of one message become everything its rule could name."),
+    listed("change", "soften", "list of targets", "[]", r#"["prefix:/api/users/"]"#, "What is stale: served once more while it is refreshed."),
 ];
 
 /// The reference as a page in Markdown: `docs/config.md`.

@@ -511,7 +511,7 @@ impl Listener {
 }
 
 /// The standard library seeds this anew each time: randomness enough for a name.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().hash_one("name")
 }
 

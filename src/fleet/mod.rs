@@ -19,6 +19,7 @@
 
 mod error;
 mod in_process;
+mod redis;
 mod timebase;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use tokio::sync::mpsc;
 
 pub use self::error::FleetError;
 pub use self::in_process::{InProcess, LinkState};
+pub use self::redis::{Credential, FleetStats, Redis, RedisSettings, Unusable};
 pub use self::timebase::Timebase;
 
 /// One life of one log. Random, so that no two are alike.
@@ -288,6 +290,8 @@ pub struct StreamRecord {
 pub enum Fleet {
     /// Shared within this process: a node on its own, or several in one test.
     InProcess(InProcess),
+    /// Shared by all who reach the same Redis.
+    Redis(Redis),
 }
 
 /// Calls the same function of whichever it is.
@@ -295,6 +299,7 @@ macro_rules! ask {
     ($self:ident, $fleet:ident => $call:expr) => {
         match $self {
             Fleet::InProcess($fleet) => $call,
+            Fleet::Redis($fleet) => $call,
         }
     };
 }
@@ -310,6 +315,7 @@ impl Fleet {
     pub fn in_sight(&self) -> Option<Place> {
         match self {
             Fleet::InProcess(log) => log.in_sight(),
+            Fleet::Redis(_) => None,
         }
     }
 
@@ -317,6 +323,15 @@ impl Fleet {
     pub fn shares_entries(&self) -> bool {
         match self {
             Fleet::InProcess(log) => log.shares_entries(),
+            Fleet::Redis(_) => true,
+        }
+    }
+
+    /// What has been counted on the way to what is shared; `None` where there is no way.
+    pub fn stats(&self) -> Option<FleetStats> {
+        match self {
+            Fleet::InProcess(_) => None,
+            Fleet::Redis(redis) => Some(redis.stats()),
         }
     }
 

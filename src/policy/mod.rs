@@ -43,6 +43,8 @@ use http::{HeaderMap, Method};
 
 pub use dots::has_dot_segments;
 pub use key::{CacheKey, KeyBuf};
+pub(crate) use pattern::{Braced, braces, check_name};
+pub(crate) use problem::Fault;
 pub use problem::PolicyProblem;
 pub use rule::Rule;
 pub use settings::{

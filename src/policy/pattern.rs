@@ -125,7 +125,7 @@ fn split_segment(piece: &str) -> Result<(String, Option<&str>, String), Fault> {
 
 /// A piece of text with braces in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Braced<'a> {
+pub(crate) enum Braced<'a> {
     /// As it stands.
     Text(&'a str),
     /// What stood between braces.
@@ -134,7 +134,7 @@ pub(super) enum Braced<'a> {
 
 impl<'a> Braced<'a> {
     /// What stands there whatever the values are.
-    pub(super) fn text(&self) -> &'a str {
+    pub(crate) fn text(&self) -> &'a str {
         match self {
             Braced::Text(text) => text,
             Braced::Name(_) => "",
@@ -142,8 +142,9 @@ impl<'a> Braced<'a> {
     }
 }
 
-/// Splits text at `{…}`; `{{` and `}}` stand for single braces. Used by patterns and templates alike.
-pub(super) fn braces(text: &str) -> Result<Vec<Braced<'_>>, Fault> {
+/// Splits text at `{…}`; `{{` and `}}` stand for single braces. Used by patterns and
+/// templates alike, those of change rules among them.
+pub(crate) fn braces(text: &str) -> Result<Vec<Braced<'_>>, Fault> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -171,7 +172,8 @@ pub(super) fn braces(text: &str) -> Result<Vec<Braced<'_>>, Fault> {
     Ok(parts)
 }
 
-fn check_name(name: &str) -> Result<(), Fault> {
+/// Whether a parameter may be called that.
+pub(crate) fn check_name(name: &str) -> Result<(), Fault> {
     let mut bytes = name.bytes();
     let begins = bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_');
     if begins && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {

@@ -26,17 +26,17 @@ impl fmt::Display for PolicyProblem {
 
 /// A mistake in one value, before it is known whose value it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
+pub(crate) struct Fault {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
 }
 
 impl Fault {
-    pub(super) fn new(message: impl Into<String>) -> Fault {
+    pub(crate) fn new(message: impl Into<String>) -> Fault {
         Fault { message: message.into(), hint: None }
     }
 
-    pub(super) fn hint(self, hint: impl Into<String>) -> Fault {
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Fault {
         Fault { hint: Some(hint.into()), ..self }
     }
 }

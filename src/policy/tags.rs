@@ -7,6 +7,7 @@
 //! | `prefix:/api/`, `prefix://host/api/` | all paths below, by whole segments |
 //! | `tag:NAME` | what carries the name in Cache-Tag, Surrogate-Key or a route's `tags` |
 //! | `group://host/NAME` | the group of that host (RFC 9875) |
+//! | `governed:NAME` | all that the change rule of that name could name |
 //!
 //! An entry answers to the URL its backend saw and to the one its client asked for; its prefixes are the client's.
 
@@ -66,6 +67,11 @@ pub fn named_tag(name: &str) -> String {
 /// The tag of a cache group, which belongs to one host (RFC 9875 §2).
 pub fn group_tag(host: &str, name: &str) -> String {
     format!("group://{}/{name}", host.to_ascii_lowercase())
+}
+
+/// The tag of everything that a change rule could name.
+pub fn governed_tag(rule: &str) -> String {
+    format!("governed:{rule}")
 }
 
 /// A tag as the ledger keeps it. Two names may share one; then a purge of the one takes the other along, which costs
@@ -174,5 +180,6 @@ mod tests {
         assert_ne!(hash_tag("tag:a"), hash_tag("tag:b"));
         assert_eq!(group_tag("H", "a"), "group://h/a");
         assert_eq!(named_tag("user:1"), "tag:user:1");
+        assert_eq!(governed_tag("users"), "governed:users");
     }
 }

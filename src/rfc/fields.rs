@@ -107,8 +107,8 @@ fn strip(headers: &mut HeaderMap, named: Vec<HeaderName>, always: impl Fn(&str) 
     }
 }
 
-/// The fields that concern one connection, in requests and answers alike.
-fn is_hop_by_hop(name: &str) -> bool {
+/// Does the field of this name, in lower case, concern one connection, in requests and answers alike? RFC 9110 §7.6.1.
+pub fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"

@@ -51,7 +51,8 @@ pub use directives::{MaxStale, RequestDirectives, ResponseDirectives};
 pub use etag::{ETag, ETags, etags};
 pub use facts::{KEPT_FOR_VALIDATION, RequestFacts, ResponseFacts, StoredFacts};
 pub use fields::{
-    append_cdn_loop, append_via, names_us, singleton, strip_hop_by_hop_request, strip_hop_by_hop_response,
+    append_cdn_loop, append_via, is_hop_by_hop, names_us, singleton, strip_hop_by_hop_request,
+    strip_hop_by_hop_response,
 };
 pub use freshness::{age_at_receipt, cacheable_by_default, lifetime, stale_windows};
 pub use groups::{Names, cache_tags, group_invalidation, groups, read_cache_tags, read_groups};

@@ -74,6 +74,10 @@ reasons! {
     SoftPurged, "soft-purged", "policy", "The stored answer predates a soft purge that names it; it counts as stale.";
     CheckMark, "check", "policy", "The stored answer must be validated: changes may have been missed.";
 
+    Blind, "blind", "policy", "The log of changes is out of sight: the stored answer must be confirmed, or was served unconfirmed because it could not be.";
+    Barrier, "barrier", "policy", "Forebay-Barrier names a change that this node cannot show to have applied, so the backend is asked.";
+    BadBarrier, "bad-barrier", "policy", "Forebay-Barrier is not of the form epoch-number; it was ignored.";
+
     // Refusals of the front door.
     BadHost, "bad-host", "RFC 9112 §3.2", "Host is missing, doubled or malformed.";
     UnknownHost, "unknown-host", "RFC 9110 §7.4", "The Host is none that this gateway serves.";

@@ -106,6 +106,33 @@ impl VaryKey {
             .fold(slots, |sum, (name, value)| sum + name.as_str().len() + value.as_ref().map_or(0, |value| value.len()))
     }
 
+    /// Reads what [`VaryKey::write_to`] wrote: all of `bytes`. `None` if they are no key, or one of more than `max_fields`
+    /// fields; a number that lies is found out before anything is allocated for it.
+    pub fn read(bytes: &[u8], max_fields: usize) -> Option<Self> {
+        let mut rest = bytes;
+        let count = take_length(&mut rest)?;
+        // A field takes a length, a name and a mark.
+        if count > max_fields || count > rest.len() / 6 {
+            return None;
+        }
+        let mut fields: Vec<Selecting> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let name = HeaderName::from_lowercase(take_sized(&mut rest)?).ok()?;
+            let (mark, after) = rest.split_first()?;
+            rest = after;
+            let value = match mark {
+                0 => None,
+                1 => Some(take_sized(&mut rest)?.into()),
+                _ => return None,
+            };
+            if fields.last().is_some_and(|(last, _)| last.as_str() >= name.as_str()) {
+                return None;
+            }
+            fields.push((name, value));
+        }
+        rest.is_empty().then(|| VaryKey { fields: fields.into_boxed_slice() })
+    }
+
     /// Appends the key to `out` so that different keys give different bytes, whatever follows them: the number of
     /// fields, then for each its name and 0, or 1 and its value. Lengths and the number are 32 bits, little endian.
     pub fn write_to(&self, out: &mut Vec<u8>) {
@@ -123,6 +150,20 @@ impl VaryKey {
             }
         }
     }
+}
+
+/// Splits what [`write_length`] and the bytes after it wrote off the front of `rest`.
+fn take_sized<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let length = take_length(rest)?;
+    let (bytes, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(bytes)
+}
+
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
+    let (length, after) = rest.split_first_chunk::<4>()?;
+    *rest = after;
+    usize::try_from(u32::from_le_bytes(*length)).ok()
 }
 
 /// Fields are limited to far less than 4 GiB long before they get here; a longer one would be cut to that length.
@@ -250,6 +291,29 @@ mod tests {
         assert!(key.weight() >= 7);
     }
 
+    #[test]
+    fn bytes_that_are_no_key_are_refused() {
+        let sized =
+            |text: &str| [&u32::try_from(text.len()).expect("short").to_le_bytes()[..], text.as_bytes()].concat();
+        let absent = |name: &str| [&sized(name)[..], &[0]].concat();
+        let fields = |count: u32, fields: &[Vec<u8>]| [&count.to_le_bytes()[..], &fields.concat()].concat();
+        assert!(VaryKey::read(&fields(2, &[absent("a"), absent("b")]), 2).is_some());
+        for (why, bytes) in [
+            ("more than permitted", fields(3, &[absent("a"), absent("b"), absent("c")])),
+            ("a number that lies", fields(u32::MAX, &[absent("a")])),
+            ("too few", fields(2, &[absent("a")])),
+            ("out of order", fields(2, &[absent("b"), absent("a")])),
+            ("twice the same", fields(2, &[absent("a"), absent("a")])),
+            ("an upper-case name", fields(1, &[absent("A")])),
+            ("no name", fields(1, &[absent("")])),
+            ("another mark", fields(1, &[[&sized("a")[..], &[2]].concat()])),
+            ("something behind it", [fields(1, &[absent("a")]), vec![0]].concat()),
+            ("nothing", Vec::new()),
+        ] {
+            assert_eq!(VaryKey::read(&bytes, 2), None, "{why}");
+        }
+    }
+
     fn request() -> impl Strategy<Value = HeaderMap> {
         let line = ("[ab]", proptest::collection::vec(any::<u8>(), 0..6));
         proptest::collection::vec(line, 0..4).prop_map(|lines| {
@@ -278,6 +342,10 @@ mod tests {
             prop_assert_eq!(key.matches(&other), key == twin);
             prop_assert_eq!(bytes == twins, key == twin);
             prop_assert!(key == twin || !twins.starts_with(&bytes));
+            prop_assert_eq!(VaryKey::read(&bytes, 2), Some(key));
+            for end in 0..bytes.len() {
+                prop_assert_eq!(VaryKey::read(&bytes[..end], 2), None);
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
 use ipnet::IpNet;
 
+use super::barrier::Barrier;
 use super::settings::GatewaySettings;
 use crate::policy::Target;
 use crate::rfc::{self, Accepted, Reason, RequestFacts};
@@ -45,6 +46,8 @@ pub struct Asked {
     pub trusted: bool,
     /// An authorised demand for a fresh answer.
     pub forced: bool,
+    /// The change that the client wants to see.
+    pub barrier: Barrier,
     secure: bool,
     host: Host,
     uri: Uri,
@@ -138,10 +141,24 @@ fn check<B: http_body::Body>(
         return Err(Reason::LoopDetected);
     }
     let forced = take_refresh_token(settings, &mut headers);
+    let barrier = Barrier::take(&mut headers);
     let accepted = normalise_accept_encoding(&mut headers);
     let facts = RequestFacts::read(&method, &headers);
-    let mut asked =
-        Asked { method, version, facts, headers, accepted, client: address, peer, trusted, forced, secure, host, uri };
+    let mut asked = Asked {
+        method,
+        version,
+        facts,
+        headers,
+        accepted,
+        client: address,
+        peer,
+        trusted,
+        forced,
+        barrier,
+        secure,
+        host,
+        uri,
+    };
     if asked.wants_websocket() {
         return Err(Reason::UpgradeRefused);
     }

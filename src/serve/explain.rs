@@ -13,7 +13,7 @@ use super::keep::{Candidate, Keep};
 use super::{Gateway, Journey, keep};
 use crate::policy::KeyBuf;
 use crate::rfc::{Moment, Reason};
-use crate::store::{Entry, Found, Standing};
+use crate::store::{Entry, Found, Sight, Standing};
 
 /// What would happen to a request, and why.
 #[derive(Debug, Default, Serialize)]
@@ -40,6 +40,9 @@ pub struct Explanation {
     /// What is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
+    /// For how many seconds the log of changes has been out of sight, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blind_for: Option<u64>,
     /// What the backend answers now, and what would be done with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<Answered>,
@@ -133,12 +136,14 @@ impl Gateway {
         if let Some(reason) = super::refusal(&policy, routed.rule, &asked) {
             return said.verdict("refuse", Some(reason));
         }
+        let outlook = self.outlook(now);
         let journey = Journey {
             asked: &asked,
             policy: &policy,
             routed: &routed,
             forwarded: &forwarded,
-            arrival: self.store().ledger().born(now),
+            arrival: self.arrival(&outlook, now),
+            outlook,
             interim: &|| None,
         };
         if let Some(reason) = super::bypass(&journey) {
@@ -149,11 +154,14 @@ impl Gateway {
             return said.verdict("pass", Some(reason));
         }
         said.key = Some(key.to_key().to_string());
+        if let Sight::Blind { since } = journey.outlook.sight {
+            said.blind_for = Some(now.mono.saturating_sub(since).as_secs());
+        }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
         if let Found::Entry(entry, standing) = &found {
             said.stored = Some(stored(entry, *standing, now));
         }
-        let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, now);
+        let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, &journey.outlook, now);
         if ask && matches!(verdict, Verdict::Fetch(_)) {
             said.backend = Some(self.ask(&journey).await);
         }
@@ -203,6 +211,7 @@ impl Explanation {
     fn judged(self, found: &Found, verdict: Verdict) -> Self {
         match verdict {
             Verdict::Serve(_) => self.verdict("serve", None),
+            Verdict::ServeUnverified(_) => self.verdict("serve", Some(Reason::Blind)),
             Verdict::ServeAndRefresh(_, reason) => self.verdict("serve-and-refresh", Some(reason)),
             Verdict::Refuse(reason) => self.verdict("refuse", Some(reason)),
             Verdict::Fetch(Fetch { validate, reason, .. }) => {
@@ -234,6 +243,9 @@ impl Explanation {
             );
             line("lifetime", &stored.arithmetic);
             line("tags", &stored.tags.join(" "));
+        }
+        if let Some(secs) = self.blind_for {
+            line("log", &format!("out of sight for {secs} s: what is stored is confirmed once in Δ"));
         }
         if let Some(backend) = &self.backend {
             line("backend", &backend.text());

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use super::growing::{Follow, Growing};
+use super::outlook::Arrival;
 use crate::policy::CacheKey;
 use crate::rfc::{Reason, RequestFacts};
 use crate::store::{Born, Entry};
@@ -214,7 +215,7 @@ impl Flights {
 
     /// Joins the flight for `key`, or begins one. A flight that was born before `not_before` will not do and is replaced:
     /// its answer is void for whoever arrived since.
-    pub fn board(self: &Arc<Self>, key: &FlightKey, not_before: Option<Born>) -> Boarding {
+    pub fn board(self: &Arc<Self>, key: &FlightKey, not_before: Option<Arrival>) -> Boarding {
         let mut flights = self.shard(key);
         if let Some(flight) = flights.get(key)
             && !(is_over(&flight.stage()) || too_early(flight, not_before))
@@ -349,9 +350,9 @@ fn is_over(stage: &Stage) -> bool {
 }
 
 /// A flight that has not asked the backend yet will be born later than any number there is now.
-fn too_early(flight: &Flight, not_before: Option<Born>) -> bool {
+fn too_early(flight: &Flight, not_before: Option<Arrival>) -> bool {
     match (flight.born(), not_before) {
-        (Some(born), Some(limit)) => born.epoch != limit.epoch || born.number < limit.number,
+        (Some(born), Some(arrival)) => arrival.is_after(born),
         _ => false,
     }
 }

@@ -15,9 +15,10 @@ use super::admit::Client;
 use super::body::{Body, BoxError};
 use super::flight::Flights;
 use super::limits::Limits;
+use super::outlook::{Arrival, Outlook};
 use super::settings::GatewaySettings;
 use crate::changes::Bus;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::policy::Policy;
 use crate::store::Store;
 use crate::telemetry::{AccessLog, FetchResult, Metrics};
@@ -147,6 +148,21 @@ impl Gateway {
 
     pub(super) fn limits(&self) -> &Arc<Limits> {
         &self.shared.limits
+    }
+
+    /// What is known of the log of changes at `now`, a moment read after the request's head had arrived.
+    pub(super) fn outlook(&self, now: Moment) -> Outlook<'_> {
+        Outlook {
+            sight: self.store().ledger().sight(now),
+            barred: false,
+            delta: self.bus().settings().delta,
+            settings: &self.settings().fleet,
+        }
+    }
+
+    /// The arrival of a request at `now`.
+    pub(super) fn arrival(&self, outlook: &Outlook<'_>, now: Moment) -> Arrival {
+        Arrival { place: self.store().ledger().born(now), strict: outlook.wants_later() }
     }
 
     /// Where requests are logged.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::outlook::Outlook;
 use crate::policy::Rule;
 use crate::rfc::{self, Forward, Moment, Reason, RequestFacts, Reuse, Trouble};
 use crate::store::{Entry, Found, Standing};
@@ -13,6 +14,8 @@ use crate::store::{Entry, Found, Standing};
 pub enum Verdict {
     /// Answer with this, as it stands.
     Serve(Arc<Entry>),
+    /// Answer with this, and say that changes may have been missed.
+    ServeUnverified(Arc<Entry>),
     /// Answer with this, and refresh it behind the client.
     ServeAndRefresh(Arc<Entry>, Reason),
     /// Ask the backend.
@@ -32,18 +35,28 @@ pub struct Fetch {
     pub validate: Option<Arc<Entry>>,
     /// An answer that may be served if the backend does not deliver.
     pub fallback: Option<Arc<Entry>>,
+    /// Changes may have been missed that name the fallback: whoever is served it is told.
+    pub unverified: bool,
     /// False where the last answer for this key could not be shared: nobody waits for anybody.
     pub share: bool,
 }
 
 /// Judges `found` for the request. `forced` is an authorised demand for a fresh answer.
-pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now: Moment) -> Verdict {
+pub fn judge(
+    found: &Found,
+    asked: &RequestFacts,
+    rule: &Rule,
+    forced: bool,
+    outlook: &Outlook<'_>,
+    now: Moment,
+) -> Verdict {
     if forced {
         // What is stored is neither validated nor fallen back to, and no fetch that began before is joined: the client was
         // promised the backend's own word.
         let forward = if matches!(found, Found::Entry(..)) { Forward::Request } else { Forward::UriMiss };
         let reason = Some(Reason::ForcedRefresh);
-        return Verdict::Fetch(Fetch { forward, reason, validate: None, fallback: None, share: false });
+        let nothing = Fetch { forward, reason, validate: None, fallback: None, unverified: false, share: false };
+        return Verdict::Fetch(nothing);
     }
     let (entry, standing) = match found {
         Found::Entry(entry, standing) => (entry, *standing),
@@ -54,6 +67,22 @@ pub fn judge(found: &Found, asked: &RequestFacts, rule: &Rule, forced: bool, now
         }
         Found::KnownUncacheable(_) | Found::Nothing => return missed(asked, rule, Forward::UriMiss, None),
     };
+    let verdict = by_mark(entry, standing, asked, rule, now);
+    let Some(doubt) = outlook.doubt(entry, now) else { return verdict };
+    match verdict {
+        Verdict::Serve(entry) if outlook.serves_unverified(&entry, now) => Verdict::ServeUnverified(entry),
+        Verdict::ServeAndRefresh(entry, _) if outlook.serves_unverified(&entry, now) => {
+            Verdict::ServeAndRefresh(entry, doubt)
+        }
+        Verdict::Serve(_) | Verdict::ServeAndRefresh(..) => {
+            unverified(validate(asked, rule, entry, standing, doubt, now), outlook)
+        }
+        other => unverified(other, outlook),
+    }
+}
+
+/// What the mark of the ledger leaves of the RFC's verdict, provided that the ledger knows all changes.
+fn by_mark(entry: &Arc<Entry>, standing: Standing, asked: &RequestFacts, rule: &Rule, now: Moment) -> Verdict {
     match (rfc::reuse(asked, &entry.facts, &rule.terms, now), standing) {
         (Reuse::Fresh, Standing::Valid) => Verdict::Serve(Arc::clone(entry)),
         (Reuse::StaleWhileRevalidate, Standing::Valid) => {
@@ -114,6 +143,7 @@ fn validate(
         reason: Some(reason),
         validate: entry.facts.has_validator.then(|| Arc::clone(entry)),
         fallback: permitted.then(|| Arc::clone(entry)),
+        unverified: false,
         share: true,
     })
 }
@@ -122,7 +152,18 @@ fn missed(asked: &RequestFacts, rule: &Rule, forward: Forward, reason: Option<Re
     if rule.terms.honour_request && asked.directives.only_if_cached {
         return Verdict::Refuse(Reason::OnlyIfCached);
     }
-    Verdict::Fetch(Fetch { forward, reason, validate: None, fallback: None, share: true })
+    Verdict::Fetch(Fetch { forward, reason, validate: None, fallback: None, unverified: false, share: true })
+}
+
+/// What can be served if the backend does not deliver has not been confirmed either.
+fn unverified(verdict: Verdict, outlook: &Outlook<'_>) -> Verdict {
+    match verdict {
+        Verdict::Fetch(fetch) => {
+            let fallback = fetch.fallback.filter(|_| outlook.falls_back_unverified());
+            Verdict::Fetch(Fetch { fallback, unverified: true, ..fetch })
+        }
+        other => other,
+    }
 }
 
 fn alone(verdict: Verdict) -> Verdict {

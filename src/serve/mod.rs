@@ -15,6 +15,7 @@
 
 mod account;
 pub mod admit;
+mod barrier;
 pub mod body;
 mod encode;
 pub mod explain;
@@ -27,6 +28,7 @@ mod judge;
 mod keep;
 mod limits;
 mod obtain;
+mod outlook;
 mod pass;
 mod renew;
 mod respond;
@@ -40,14 +42,16 @@ use http::{Method, Request, Response};
 
 use self::account::Trail;
 use self::admit::{Asked, Client};
+use self::barrier::Barrier;
 use self::body::{Body, BoxError, Source};
 pub use self::gateway::{Gateway, Parts};
 use self::judge::{Fetch, Verdict};
-pub use self::settings::{GatewaySettings, Secret};
+use self::outlook::{Arrival, Outlook};
+pub use self::settings::{FleetSettings, GatewaySettings, OnBlind, Secret, Unverified};
 use self::shape::Occasion;
 use crate::policy::{KeyBuf, Policy, Routed};
 use crate::rfc::{CacheStatus, Moment, Reason};
-use crate::store::{Born, Entry, Found};
+use crate::store::{Entry, Found};
 use crate::upstream::InterimSink;
 
 /// Makes the way for interim answers to a client. Asked for when the request goes to the backend: a hit needs none.
@@ -61,7 +65,9 @@ struct Journey<'a> {
     /// Path and query as the backend sees them.
     forwarded: &'a str,
     /// The ledger's number when the request arrived: an answer older than that must not have been changed since.
-    arrival: Born,
+    arrival: Arrival,
+    /// Whether what is stored can be relied upon.
+    outlook: Outlook<'a>,
     interim: InterimMaker<'a>,
 }
 
@@ -90,17 +96,20 @@ impl Gateway {
             Err(refused) => return self.refuse(trail, Some(&asked), refused.reason, Some(refused.retry_after)),
         };
         let forwarded = routed.rule.forward_path(&target, &routed.captures);
+        let outlook = self.outlook(now);
         let journey = Journey {
             asked: &asked,
             policy: &policy,
             routed: &routed,
             forwarded: &forwarded,
-            arrival: self.store().ledger().born(now),
+            arrival: self.arrival(&outlook, now),
+            outlook,
             interim,
         };
         let response = match bypass(&journey) {
             Some(reason) => self.pass(&journey, &mut trail, body, reason).await,
-            None => self.answer(&journey, &mut trail, now).await,
+            None if asked.barrier == Barrier::None => self.answer(&journey, &mut trail, now).await,
+            None => self.behind_barrier(journey, &mut trail).await,
         };
         self.account(trail, &asked, places, response)
     }
@@ -113,7 +122,7 @@ impl Gateway {
             return self.pass(journey, trail, Body::empty(), reason).await;
         }
         let found = self.store().look_up(key.as_slice(), &asked.headers, now);
-        let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, now);
+        let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, &journey.outlook, now);
         // A part cannot be cut from what is not kept: it is asked for as that part.
         if let (Verdict::Fetch(Fetch { share: false, .. }), Found::KnownUncacheable(reason)) = (&verdict, &found)
             && asked.facts.range
@@ -123,11 +132,14 @@ impl Gateway {
         }
         match verdict {
             Verdict::Serve(entry) => self.hit(journey, trail, entry, None, now),
+            Verdict::ServeUnverified(entry) => self.hit(journey, trail, entry, Some(Reason::Blind), now),
             Verdict::ServeAndRefresh(entry, reason) => {
                 self.refresh(journey, &key, &entry);
                 self.hit(journey, trail, entry, Some(reason), now)
             }
-            Verdict::Fetch(_) if asked.method == Method::HEAD => self.head(journey, trail, &key, &found).await,
+            Verdict::Fetch(fetch) if asked.method == Method::HEAD => {
+                self.head(journey, trail, &key, &found, &fetch).await
+            }
             Verdict::Fetch(fetch) => self.obtain(journey, trail, &key, fetch).await,
             Verdict::Refuse(reason) => self.failed(journey, trail, reason),
         }

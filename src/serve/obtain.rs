@@ -11,11 +11,12 @@ use super::fill::Fill;
 use super::flight::{Attendance, Boarding, Class, Draft, Flight, FlightKey, Leader, Stage};
 use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
+use super::outlook::Arrival;
 use super::shape::{self, Occasion};
 use super::{Gateway, Journey, encode};
 use crate::policy::{CacheKey, KeyBuf, tags};
 use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
-use crate::store::{Born, Entry};
+use crate::store::Entry;
 use crate::upstream::FetchError;
 
 /// How often a request looks for another flight before it fetches for itself: once for a variant it did not know of, once
@@ -30,7 +31,7 @@ const UNCACHEABLE_FOR: Duration = Duration::from_secs(10);
 enum Gets {
     Answer(Response<Body>),
     /// The flight's answer is not for this request. Look for another; one born before this will not do.
-    Again(Option<Born>),
+    Again(Option<Arrival>),
     /// Fetch for oneself, beside everybody else.
     Alone(Reason),
     /// The backend said 5xx to another asker. Try once more, together with the others who hear of it.
@@ -121,6 +122,7 @@ impl Gateway {
             reason: None,
             validate: entry.facts.has_validator.then(|| Arc::clone(entry)),
             fallback: Some(Arc::clone(entry)),
+            unverified: false,
             share: true,
         };
         if let Ok(fill) = self.fill(journey, &key, &fetch) {
@@ -132,7 +134,8 @@ impl Gateway {
     fn landed_meanwhile(&self, journey: &Journey<'_>, key: &CacheKey) -> Option<Arc<Entry>> {
         let now = self.clock().now();
         let found = self.store().look_up(key.bytes(), &journey.asked.headers, now);
-        match judge::judge(&found, &journey.asked.facts, journey.routed.rule, journey.asked.forced, now) {
+        let asked = journey.asked;
+        match judge::judge(&found, &asked.facts, journey.routed.rule, asked.forced, &journey.outlook, now) {
             Verdict::Serve(entry) => Some(entry),
             _ => None,
         }
@@ -214,7 +217,7 @@ impl Gateway {
             if !head.vary.matches(&journey.asked.headers) {
                 return Gets::Again(None);
             }
-            if !self.store().ledger().admits_tagged(head.born, journey.arrival, &head.marks) {
+            if !journey.arrival.admits(head, self.store().ledger()) {
                 return Gets::Again(Some(journey.arrival));
             }
         }
@@ -297,7 +300,7 @@ impl Gateway {
         shape::shape(Occasion { settings: self.settings(), asked, rule: routed.rule, now }, entry, source, status)
     }
 
-    fn fetch_failed(
+    pub(super) fn fetch_failed(
         &self,
         journey: &Journey<'_>,
         trail: &mut Trail,
@@ -320,7 +323,8 @@ impl Gateway {
     fn stale(&self, journey: &Journey<'_>, trail: &mut Trail, fetch: &Fetch, reason: Reason) -> Response<Body> {
         let Some(entry) = &fetch.fallback else { return self.failed(journey, trail, reason) };
         trail.cause(reason);
-        self.hit(journey, trail, Arc::clone(entry), Some(Reason::StaleIfError), self.clock().now())
+        let why = if fetch.unverified { Reason::Blind } else { Reason::StaleIfError };
+        self.hit(journey, trail, Arc::clone(entry), Some(why), self.clock().now())
     }
 
     fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch) -> Result<Fill, Reason> {
@@ -345,7 +349,7 @@ impl Gateway {
             stored: fetch.validate.as_ref().or(fetch.fallback.as_ref()).map(Arc::clone),
             validate: fetch.validate.clone(),
             fallback: fetch.fallback.clone(),
-            born: journey.arrival,
+            born: journey.arrival.place,
             interim: (journey.interim)(),
             uncacheable_for: UNCACHEABLE_FOR,
         })

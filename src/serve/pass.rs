@@ -14,6 +14,7 @@ use super::account::Trail;
 use super::admit::Asked;
 use super::body::{Body, BoxError, Source};
 use super::forward::Outbound;
+use super::judge::Fetch;
 use super::renew::{Renewal, Renewed};
 use super::shape;
 use super::{Gateway, GatewaySettings, Journey, fill, respond};
@@ -78,6 +79,7 @@ impl Gateway {
         trail: &mut Trail,
         key: &KeyBuf,
         found: &Found,
+        fetch: &Fetch,
     ) -> Response<Body> {
         match self.send(journey, Outbound::head, Body::empty(), &Arc::default()).await {
             Ok(fetched) => {
@@ -89,10 +91,7 @@ impl Gateway {
                 let forward = if matches!(found, Found::Entry(..)) { Forward::Stale } else { Forward::UriMiss };
                 self.through(journey, trail, fetched, Some(forward), Reason::HeadNotStored)
             }
-            Err(error) => {
-                trail.backend_error(&error);
-                self.failed(journey, trail, error.reason())
-            }
+            Err(error) => self.fetch_failed(journey, trail, fetch, &error),
         }
     }
 
@@ -258,7 +257,7 @@ impl Gateway {
                 fill::answer_tags(journey.asked.host(), &headers, &mut tags);
                 let tags = tags.into_iter().map(Arc::from).collect();
                 // Born when the request arrived, before the look-up: a change since then voids it.
-                let born = journey.arrival;
+                let born = journey.arrival.place;
                 let parts = EntryParts { vary, headers, facts, tags, born, compressible, ..stored.parts() };
                 let _ = self.store().keep(Arc::new(Entry::new(parts)));
             }
@@ -287,10 +286,7 @@ impl Gateway {
                 let epoch = receipt.epoch.to_string();
                 respond::json(StatusCode::OK, &serde_json::json!({ "seq": receipt.number, "epoch": epoch }))
             }
-            Ok(Published::Queued(error)) => {
-                let queued = serde_json::json!({ "queued": error.to_string() });
-                respond::json(StatusCode::ACCEPTED, &queued)
-            }
+            Ok(Published::Queued(error)) => respond::accepted(&serde_json::json!({ "queued": error.to_string() })),
             Err(error) => {
                 tracing::error!(%error, "a purge could not be recorded");
                 self.failed(journey, trail, Reason::Internal)

@@ -67,6 +67,11 @@ pub fn error(reason: Reason, retry_after: Option<u64>) -> Response<Body> {
     response
 }
 
+/// What a JSON answer says of a request that was accepted and cannot be carried out yet.
+pub fn accepted(value: &serde_json::Value) -> Response<Body> {
+    json(StatusCode::ACCEPTED, value)
+}
+
 /// A JSON answer of the gateway's own, not to be kept.
 pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
     let mut text = value.to_string();

@@ -34,6 +34,45 @@ pub struct GatewaySettings {
     /// A stale answer that may be served on errors is served when the backend has not answered for so long. Default 900 ms,
     /// so that whoever could have a stale answer waits less than a second.
     pub stale_after: Duration,
+    /// How this node goes on together with others, and without them.
+    pub fleet: FleetSettings,
+}
+
+/// What a node does as one of a fleet. Without meaning for a node on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// What is done with stored answers while the log of changes is out of sight. Default [`OnBlind::Revalidate`].
+    pub on_blind: OnBlind,
+    /// Whether an answer that should have been confirmed is served when the backend does not deliver. Default
+    /// [`Unverified::Serve`].
+    pub unverified: Unverified,
+    /// With [`OnBlind::Serve`]: for how long after the backend was asked for it an answer is used while the log is out of
+    /// sight. Default 30 s.
+    pub blind_lifetime: Duration,
+}
+
+/// What is done with stored answers while the log of changes is out of sight, so that they may have been changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBlind {
+    /// The backend confirms each of them, once in Δ.
+    Revalidate,
+    /// They are used, for a shorter time, and Cache-Status says so.
+    Serve,
+}
+
+/// What becomes of an answer that should be confirmed and cannot be, because the backend fails or has too much to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverified {
+    /// It is served as far as stale answers are permitted, and Cache-Status says so.
+    Serve,
+    /// The client gets the error.
+    Refuse,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self { on_blind: OnBlind::Revalidate, unverified: Unverified::Serve, blind_lifetime: Duration::from_secs(30) }
+    }
 }
 
 impl Default for GatewaySettings {
@@ -51,6 +90,7 @@ impl Default for GatewaySettings {
             waiter_timeout: Duration::from_secs(5),
             max_waiters: 10_000,
             stale_after: Duration::from_millis(900),
+            fleet: FleetSettings::default(),
         }
     }
 }

@@ -246,10 +246,12 @@ impl Ledger {
         pending.max(view.marks.judge(born.number, marks))
     }
 
-    /// Whether all marks on what was born at `born` are known here. If not, the log's own are to be asked.
+    /// Whether all marks on what was born at `born` are known here. If not, the log's own are to be asked: also about what
+    /// claims to have been born where this node has not been yet.
     pub fn knows(&self, born: Born) -> bool {
         let view = self.read();
-        born.epoch == self.epoch() && born.number >= view.base && born.number >= view.marks.dropped()
+        let known = view.base.max(view.marks.dropped())..=self.applied();
+        born.epoch == self.epoch() && known.contains(&born.number)
     }
 
     /// What a change that is not in the log yet permits of what another node has fetched.

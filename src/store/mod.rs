@@ -9,15 +9,21 @@
 //! Store ── Memory: key → Shelf ── variants: Entry, Entry, …
 //!   └───── Ledger: marks per tag, fed by changes::Bus from the fleet's log of Records
 //! ```
+//!
+//! What nodes share through Redis has its form here too, as bytes in and bytes out: the record of an entry ([`codec`]), the
+//! name it goes by ([`Names`]), and its seal ([`SealKeys`]).
 
+pub mod codec;
 mod entry;
 mod ledger;
 mod listing;
 mod marks;
 mod memory;
+mod naming;
 mod record;
 #[cfg(test)]
 mod samples;
+mod seal;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -32,7 +38,9 @@ use http::{HeaderMap, HeaderName};
 pub use ledger::{Applied, Born, Epoch, Ledger, LedgerSettings, Sight};
 pub use listing::{EntrySummary, Filter};
 use memory::Memory;
+pub use naming::{EntryName, Names, TagName};
 pub use record::{EVERYTHING, Grade, Record};
+pub use seal::{BadKey, SealKeys};
 use shelf::Limits;
 pub use shelf::Shelf;
 

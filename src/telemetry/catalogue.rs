@@ -99,6 +99,46 @@ metrics! {
         "The number of the last change applied on this node.";
     LEDGER_TAGS, "forebay_ledger_tags", Gauge, "", [],
         "Tags whose last change this node remembers.";
+    SHARED_DURATION, "forebay_shared_duration_seconds", Histogram, "seconds", [],
+        "From asking for a shared entry to having it, or knowing that there is none.";
+    SHARED_REFUSALS, "forebay_shared_refusals_total", Counter, "", ["reason"],
+        "Shared records that were not used, by what is wrong with them.";
+    SHARED_WRITES, "forebay_shared_writes_total", Counter, "", ["result"],
+        "Entries handed over to be shared, by what became of them.";
+    LEASES, "forebay_leases_total", Counter, "", ["result"],
+        "Leases asked for so that one node fetches for all, by what came of it.";
+    FLEET_IN_SIGHT, "forebay_fleet_in_sight", Gauge, "", [],
+        "1 while this node knows what the fleet has changed; 0 while it is blind.";
+    FLEET_LEDGER_LAG, "forebay_fleet_ledger_lag", Gauge, "", [],
+        "Changes in the log that this node had not applied at its last heartbeat.";
+    FLEET_RECORDS_LOST, "forebay_fleet_records_lost_total", Counter, "", [],
+        "Changes that this node never saw; what they may have named was validated.";
+    FLEET_EPOCHS, "forebay_fleet_epochs_total", Counter, "", [],
+        "Times that the log began another life.";
+    FLEET_BLIND, "forebay_fleet_blind_seconds_total", Counter, "seconds", [],
+        "How long this node has been blind.";
+    FLEET_CHANGES_QUEUED, "forebay_fleet_changes_queued", Gauge, "", [],
+        "Changes that hold on this node and wait for the log.";
+    FLEET_HEARTBEATS_MISSED, "forebay_fleet_heartbeats_missed_total", Counter, "", [],
+        "Heartbeats that were not answered.";
+    FLEET_SCRIBE, "forebay_fleet_scribe", Gauge, "", [],
+        "1 on the node that appends what the backend announces.";
+    PURGE_ACKNOWLEDGED, "forebay_purge_acknowledged_seconds", Histogram, "seconds", [],
+        "From announcing a change to knowing that every node has applied it.";
+    MESSAGES, "forebay_messages_total", Counter, "", ["result"],
+        "Change notifications heard, by what became of them.";
+    SUBSCRIPTION_GAPS, "forebay_subscription_gaps_total", Counter, "", [],
+        "Times that notifications may have been missed; what they could have named was validated.";
+    MESSAGES_TAKEN_OVER, "forebay_messages_taken_over_total", Counter, "", [],
+        "Notifications that this node appended because the scribe had not.";
+    REDIS_ERRORS, "forebay_redis_errors_total", Counter, "", ["error"],
+        "Calls of Redis that failed, by how.";
+    REDIS_REBUILDS, "forebay_redis_rebuilds_total", Counter, "", ["client"],
+        "Clients of Redis that were thrown away and built again.";
+    REDIS_BREAKER_OPEN, "forebay_redis_breaker_open", Gauge, "", ["client"],
+        "1 while Redis is being left alone after failures.";
+    REDIS_EVICTION_RISK, "forebay_redis_eviction_risk", Gauge, "", [],
+        "1 while the Redis that holds the log may evict it.";
     LOG_LINES, "forebay_log_lines_total", Counter, "", ["result"],
         "Lines of the access log, by whether they were written or dropped because the log was not read fast enough.";
     READY, "forebay_ready", Gauge, "", [],
@@ -194,6 +234,16 @@ impl StatusClass {
             5 => Self::ServerError,
             _ => Self::Other,
         }
+    }
+}
+
+label! {
+    /// What the fleet takes time for.
+    FleetWork {
+        /// Looking for a shared entry.
+        SharedRead = "shared-read",
+        /// Having a change applied by every node.
+        Acknowledged = "acknowledged",
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::catalogue::{self as names, FetchResult, Metric, Outcome, PurgeGrade, StatusClass};
+use super::fleet::FleetGauges;
 use super::histogram::{Histogram, bucket_end};
 use super::metrics::{Metrics, Totals};
 use crate::rfc::Reason;
@@ -45,6 +46,8 @@ pub struct Gauges {
     pub uptime: Duration,
     /// One per backend.
     pub origins: Vec<OriginGauge>,
+    /// What concerns the fleet; nothing where there is none.
+    pub fleet: Option<FleetGauges>,
 }
 
 /// The state of one backend.
@@ -70,11 +73,14 @@ impl Metrics {
         page.requests(&totals);
         page.backends(&totals, &gauges.origins);
         page.node(gauges);
+        if let Some(fleet) = &gauges.fleet {
+            page.fleet(&totals, fleet);
+        }
         page.text
     }
 }
 
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
@@ -157,16 +163,16 @@ impl Page {
     }
 
     /// The two lines above a metric's samples. The sentences of the catalogue hold nothing that needs escaping.
-    fn family(&mut self, metric: &Metric) {
+    pub(super) fn family(&mut self, metric: &Metric) {
         self.push(format_args!("# HELP {} {}\n", metric.name, metric.help));
         self.push(format_args!("# TYPE {} {}\n", metric.name, metric.kind.word()));
     }
 
-    fn number(&mut self, metric: &Metric, values: &[&str], number: u64) {
+    pub(super) fn number(&mut self, metric: &Metric, values: &[&str], number: u64) {
         self.sample(metric.name, metric.labels, values, &number.to_string());
     }
 
-    fn histogram(&mut self, metric: &Metric, values: &[&str], histogram: Histogram<'_>) {
+    pub(super) fn histogram(&mut self, metric: &Metric, values: &[&str], histogram: Histogram<'_>) {
         let labels: Vec<&str> = metric.labels.iter().copied().chain(["le"]).collect();
         let name = format!("{}_bucket", metric.name);
         let mut reached = 0_u64;
@@ -180,7 +186,7 @@ impl Page {
         self.sample(&format!("{}_count", metric.name), metric.labels, values, &reached.to_string());
     }
 
-    fn sample(&mut self, name: &str, labels: &[&str], values: &[&str], number: &str) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[&str], values: &[&str], number: &str) {
         self.text.push_str(name);
         for (index, (label, value)) in labels.iter().zip(values).enumerate() {
             let before = if index == 0 { '{' } else { ',' };
@@ -216,7 +222,7 @@ impl std::fmt::Display for Escaped<'_> {
 }
 
 /// Seconds as an exact decimal number without needless zeros.
-fn seconds(duration: Duration) -> String {
+pub(super) fn seconds(duration: Duration) -> String {
     let text = format!("{}.{:09}", duration.as_secs(), duration.subsec_nanos());
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -226,7 +232,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::telemetry::NO_ROUTE;
+    use crate::telemetry::{FleetWork, NO_ROUTE};
 
     fn metrics() -> Metrics {
         Metrics::new(&["users".to_owned(), "a \"b\"\\\n".to_owned()], &["main".to_owned()])
@@ -235,6 +241,12 @@ mod tests {
     fn gauges() -> Gauges {
         let origins = vec![OriginGauge { name: "main".to_owned(), healthy: true, in_flight: 3, ..Default::default() }];
         Gauges { memory_bytes: 77, uptime: Duration::from_millis(1_500), origins, ..Default::default() }
+    }
+
+    fn in_a_fleet() -> Gauges {
+        let blind = Duration::from_millis(2_500);
+        let fleet = FleetGauges { in_sight: true, blind, refusals: vec![("checksum", 4)], ..FleetGauges::default() };
+        Gauges { fleet: Some(fleet), ..gauges() }
     }
 
     #[test]
@@ -275,8 +287,25 @@ mod tests {
     }
 
     #[test]
+    fn a_node_on_its_own_has_no_fleet_to_tell_of() {
+        let metrics = metrics();
+        metrics.shared(FleetWork::Acknowledged, Duration::from_millis(3));
+        let page = metrics.render(&in_a_fleet());
+        for line in [
+            "forebay_fleet_in_sight 1",
+            "forebay_fleet_blind_seconds_total 2.5",
+            r#"forebay_shared_refusals_total{reason="checksum"} 4"#,
+            "forebay_purge_acknowledged_seconds_sum 0.003",
+            "forebay_shared_duration_seconds_count 0",
+        ] {
+            assert!(page.lines().any(|written| written == line), "{line} is missing from\n{page}");
+        }
+        assert!(!metrics.render(&gauges()).contains("forebay_fleet"));
+    }
+
+    #[test]
     fn every_metric_of_the_catalogue_is_on_the_page_once_and_every_sample_in_the_catalogue() {
-        let page = metrics().render(&gauges());
+        let page = metrics().render(&in_a_fleet());
         for metric in names::ALL {
             let head = format!("# TYPE {} {}", metric.name, metric.kind.word());
             assert_eq!(page.lines().filter(|line| *line == head).count(), 1, "{head}");

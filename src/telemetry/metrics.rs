@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::catalogue::{FetchResult, Outcome, PurgeGrade, StatusClass};
+use super::catalogue::{FetchResult, FleetWork, Outcome, PurgeGrade, StatusClass};
 use super::histogram::{BUCKETS, Histogram, bucket_of};
 use crate::rfc::Reason;
 
@@ -76,6 +76,11 @@ impl Metrics {
         }
     }
 
+    /// Counts how long something took that needs the fleet.
+    pub fn shared(&self, work: FleetWork, duration: Duration) {
+        observe(self.stripe(), self.layout.fleet_duration(work), duration);
+    }
+
     /// What has been counted so far. Numbers that belong together may differ by what happened while they were read.
     pub fn totals(&self) -> Totals<'_> {
         let mut sums = vec![0_u64; self.layout.size];
@@ -125,6 +130,7 @@ struct Layout {
     purges_at: usize,
     fetches_at: usize,
     fetch_durations_at: usize,
+    fleet_durations_at: usize,
     size: usize,
 }
 
@@ -143,7 +149,8 @@ impl Layout {
         let purges_at = reasons_at + Reason::ALL.len();
         let fetches_at = purges_at + PurgeGrade::ALL.len();
         let fetch_durations_at = fetches_at + origins.len() * FetchResult::ALL.len();
-        let size = fetch_durations_at + origins.len() * HISTOGRAM;
+        let fleet_durations_at = fetch_durations_at + origins.len() * HISTOGRAM;
+        let size = fleet_durations_at + FleetWork::ALL.len() * HISTOGRAM;
         Self {
             routes,
             origins,
@@ -155,6 +162,7 @@ impl Layout {
             purges_at,
             fetches_at,
             fetch_durations_at,
+            fleet_durations_at,
             size,
         }
     }
@@ -194,6 +202,10 @@ impl Layout {
 
     fn fetch_duration(&self, origin: usize) -> usize {
         self.fetch_durations_at + origin * HISTOGRAM
+    }
+
+    fn fleet_duration(&self, work: FleetWork) -> usize {
+        self.fleet_durations_at + work as usize * HISTOGRAM
     }
 }
 
@@ -271,6 +283,11 @@ impl<'a> Totals<'a> {
         self.histogram(self.layout.fetch_duration(origin))
     }
 
+    /// How long something took that needs the fleet.
+    pub fn fleet_durations(&self, work: FleetWork) -> Histogram<'_> {
+        self.histogram(self.layout.fleet_duration(work))
+    }
+
     fn at(&self, index: usize) -> u64 {
         self.sums.get(index).copied().unwrap_or(0)
     }
@@ -300,6 +317,9 @@ mod tests {
             histogram(layout.request_duration(*outcome));
         }
         (0..2).for_each(|origin| histogram(layout.fetch_duration(origin)));
+        for work in FleetWork::ALL {
+            histogram(layout.fleet_duration(*work));
+        }
         for route in 0..3 {
             taken[layout.bytes(route)] += 1;
             for outcome in Outcome::ALL {

@@ -8,6 +8,7 @@
 mod access;
 pub mod catalogue;
 mod exposition;
+mod fleet;
 mod histogram;
 mod line;
 mod lines;
@@ -18,8 +19,9 @@ mod stat;
 mod timestamp;
 
 pub use access::{AccessLog, AccessRecord};
-pub use catalogue::{FetchResult, Outcome, PurgeGrade, StatusClass};
+pub use catalogue::{FetchResult, FleetWork, Outcome, PurgeGrade, StatusClass};
 pub use exposition::{CONTENT_TYPE, Gauges, OriginGauge};
+pub use fleet::{Counted, FleetGauges};
 pub use histogram::{BUCKETS, Histogram, bucket_end};
 pub use lines::{Lines, LogError};
 pub use metrics::{Metrics, NO_ROUTE, Totals};

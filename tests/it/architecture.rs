@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("serve", &["rfc", "policy", "store", "fleet", "upstream", "changes"]),
     ("listen", &[]),
     ("admin", &["serve", "store", "changes", "policy", "rfc", "listen", "upstream", "fleet"]),
-    ("config", &["serve", "policy", "store", "listen", "upstream", "rfc", "admin"]),
+    ("config", &["serve", "policy", "store", "listen", "upstream", "rfc", "admin", "changes", "fleet"]),
     ("demo", &[]),
     ("telemetry", &["rfc"]),
     ("breaker", &[]),
@@ -41,6 +41,8 @@ const IN_PART: &[(&str, &str, &[&str])] = &[
     ("telemetry", "rfc", &["Reason", "Moment"]),
     // Nobody imports admin but for what an operator may say about it.
     ("config", "admin", &["AdminSettings"]),
+    // What the operator wrote about messages, and what is wrong with it.
+    ("config", "changes", &["ChangeRuleSettings", "ChangeRules", "TARGET_KINDS"]),
     // Nobody imports the command line but for its one way of writing to standard output.
     ("app", "cli", &["say"]),
 ];
@@ -187,7 +189,7 @@ fn some_things_are_said_in_one_place_only() {
             &["ledger.apply(", "ledger().apply(", "lose_until("],
             &["src/changes/bus.rs", "src/store/ledger.rs"],
         ),
-        ("appends to the log", &["fleet.append(", "fleet().append("], &["src/changes/bus.rs"]),
+        ("appends to the log", &["fleet.append(", "fleet().append("], &["src/changes/bus.rs", "src/fleet/mod.rs"]),
         ("names a metric", &["\"forebay_"], &["src/telemetry/catalogue.rs"]),
         ("ends the process", &["process::exit"], &["src/app.rs", "src/main.rs"]),
     ];

@@ -14,6 +14,7 @@ mod house;
 
 mod answers;
 mod crowd;
+mod events;
 mod framing;
 mod heads;
 mod hops;

@@ -12,6 +12,7 @@
 //! Hold and release instead of sleeping; exact counts; on failure the whole transcript is printed.
 
 mod backend;
+mod network;
 mod said;
 
 use std::future::{Future, IntoFuture};
@@ -26,8 +27,8 @@ use forebay::changes::{Change, Purge, Selector, Source};
 use forebay::clock::Clock;
 use forebay::config::{self, Overrides};
 use forebay::fleet::Fleet;
-use forebay::serve::Gateway;
 use forebay::serve::admit::Client;
+use forebay::serve::{FleetSettings, Gateway};
 use forebay::upstream::{InterimSink, Origin, Transport};
 use http::{HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -61,6 +62,7 @@ pub struct Talk {
     pub backend: Backend,
     pub clock: Clock,
     pub transcript: Transcript,
+    fleet: Fleet,
     host: String,
 }
 
@@ -97,22 +99,35 @@ impl Talk {
         clock: Clock,
         transport: impl Fn(&str) -> Transport,
     ) -> Self {
+        Self::assembled(config, fleet, FleetSettings::default(), backend, clock, transport)
+    }
+
+    fn assembled(
+        config: &str,
+        fleet: Fleet,
+        settings: FleetSettings,
+        backend: Backend,
+        clock: Clock,
+        transport: impl Fn(&str) -> Transport,
+    ) -> Self {
         let mut text = config.to_owned();
         for (table, default) in [("[origin", ORIGIN), ("[log", LOG)] {
             if !config.contains(table) {
                 text = format!("{text}\n{default}");
             }
         }
-        let config =
+        let mut config =
             config::parse(&text, "test.toml", &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}"));
+        config.gateway.fleet = settings;
         let transcript = backend.transcript();
         let origins = config
             .origins
             .iter()
             .map(|entry| Origin::new(entry.settings(), transport(&entry.name), clock.clone()))
             .collect();
-        let app = App::assemble(config, clock.clone(), origins, fleet).unwrap_or_else(|error| panic!("{error}"));
-        Self { gateway: app.gateway().clone(), backend, clock, transcript, host: String::from("example.com") }
+        let app =
+            App::assemble(config, clock.clone(), origins, fleet.clone()).unwrap_or_else(|error| panic!("{error}"));
+        Self { gateway: app.gateway().clone(), backend, clock, transcript, fleet, host: String::from("example.com") }
     }
 
     /// The backend's side of a path (with its query).

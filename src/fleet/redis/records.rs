@@ -1,0 +1,65 @@
+//! What streams answer: records with an id and fields, in either version of the protocol.
+
+use bytes::Bytes;
+use fred::types::Value;
+
+use super::scripts::bytes;
+use crate::fleet::{Epoch, FleetError, Logged, Place};
+
+const SHAPE: FleetError = FleetError::Garbled("records of a stream");
+
+/// An id, and the fields in their order.
+pub(super) type Record = (String, Vec<(String, Bytes)>);
+
+/// The records of `XREAD` for one stream: nothing, or a map, or a list of pairs.
+pub(super) fn of_one_stream(answer: Value) -> Result<Vec<Record>, FleetError> {
+    let found = match answer {
+        Value::Null => return Ok(Vec::new()),
+        Value::Map(map) => map.inner().into_values().next(),
+        Value::Array(items) => match items.into_iter().next() {
+            Some(Value::Array(pair)) => pair.into_iter().nth(1),
+            _ => None,
+        },
+        _ => return Err(SHAPE),
+    };
+    found.map_or(Ok(Vec::new()), of_range)
+}
+
+/// The records of `XRANGE`.
+pub(super) fn of_range(answer: Value) -> Result<Vec<Record>, FleetError> {
+    match answer {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(items) => items.into_iter().map(record).collect(),
+        _ => Err(SHAPE),
+    }
+}
+
+fn record(item: Value) -> Result<Record, FleetError> {
+    let Value::Array(pair) = item else { return Err(SHAPE) };
+    let mut pair = pair.into_iter();
+    let (Some(id), Some(Value::Array(fields))) = (pair.next().and_then(Value::into_string), pair.next()) else {
+        return Err(SHAPE);
+    };
+    let mut fields = fields.into_iter();
+    let mut held = Vec::with_capacity(fields.len() / 2);
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        held.push((name.into_string().ok_or(SHAPE)?, bytes(value)?));
+    }
+    Ok((id, held))
+}
+
+/// The number of an id of the log.
+pub(super) fn number(id: &str) -> Option<u64> {
+    id.strip_suffix("-0")?.parse().ok()
+}
+
+/// A record of the log.
+pub(super) fn logged((id, fields): Record) -> Result<Logged, FleetError> {
+    let field = |name: &str| fields.iter().find(|(held, _)| held == name).map(|(_, value)| value).ok_or(SHAPE);
+    let hex = |name: &str| {
+        let digits = field(name)?;
+        std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or(SHAPE)
+    };
+    let place = Place { epoch: Epoch(hex("e")?), number: number(&id).ok_or(SHAPE)?, nonce: hex("n")? };
+    Ok(Logged { place, previous: hex("p")?, bytes: field("d")?.clone() })
+}

@@ -1,0 +1,97 @@
+//! What the operator needs to know about the way to Redis: counters, and the last thing that went wrong.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::breaker::BreakerState;
+
+/// The kinds of trouble that are counted. The words of the server are its own; the others are ours.
+const CODES: &[&str] = &[
+    "away", "timeout", "broken", "busy", "garbled", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "OOM", "NOAUTH",
+    "WRONGPASS", "NOPERM", "WRONGTYPE", "BUSY", "MISCONF", "NOREPLICAS", "other",
+];
+
+/// The connections that are watched and made anew: by what they are for.
+const LINKS: &[&str] = &["entries", "ledger", "appends", "watcher", "streams", "subscriber"];
+
+/// Counted while running.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    errors: [AtomicU64; CODES.len()],
+    rebuilds: [AtomicU64; LINKS.len()],
+    pub(super) gaps: AtomicU64,
+    pub(super) canaries_missed: AtomicU64,
+    pub(super) subscriptions_refused: AtomicU64,
+    pub(super) messages: AtomicU64,
+    pub(super) evicts: AtomicBool,
+    last_error: Mutex<Option<String>>,
+}
+
+/// A snapshot of what is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetStats {
+    /// Errors by code: each code there is.
+    pub errors: Vec<(&'static str, u64)>,
+    /// How often each kind of connection was thrown away and made anew.
+    pub rebuilds: Vec<(&'static str, u64)>,
+    /// How often messages may have been missed.
+    pub gaps: u64,
+    /// Canaries that were published and not heard in time.
+    pub canaries_missed: u64,
+    /// Subscriptions that the server did not accept: the user may not listen to these channels.
+    pub subscriptions_refused: u64,
+    /// Messages heard, canaries apart.
+    pub messages: u64,
+    /// The ledger's server may drop keys when it is full, so the marks in it are not relied upon.
+    pub evicts: bool,
+    /// Whether the server of the entries is asked.
+    pub entries: BreakerState,
+    /// Whether the server of the ledger is asked.
+    pub ledger: BreakerState,
+    /// What went wrong last, with nothing secret in it.
+    pub last_error: Option<String>,
+}
+
+impl Stats {
+    /// Counts an error.
+    pub(super) fn error(&self, code: &str, what: String) {
+        let code = CODES.iter().position(|known| *known == code).unwrap_or(CODES.len() - 1);
+        self.errors[code].fetch_add(1, Ordering::Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    /// Counts a connection that is made anew.
+    pub(super) fn rebuilt(&self, link: &str) {
+        if let Some(link) = LINKS.iter().position(|known| *known == link) {
+            self.rebuilds[link].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn snapshot(&self, entries: BreakerState, ledger: BreakerState) -> FleetStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        FleetStats {
+            errors: CODES.iter().copied().zip(self.errors.iter().map(read)).collect(),
+            rebuilds: LINKS.iter().copied().zip(self.rebuilds.iter().map(read)).collect(),
+            gaps: read(&self.gaps),
+            canaries_missed: read(&self.canaries_missed),
+            subscriptions_refused: read(&self.subscriptions_refused),
+            messages: read(&self.messages),
+            evicts: self.evicts.load(Ordering::Relaxed),
+            entries,
+            ledger,
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+}
+
+impl FleetStats {
+    /// How many errors of that code.
+    pub fn errors_of(&self, code: &str) -> u64 {
+        self.errors.iter().find(|(known, _)| *known == code).map_or(0, |(_, count)| *count)
+    }
+
+    /// How often connections of that kind were made anew.
+    pub fn rebuilds_of(&self, link: &str) -> u64 {
+        self.rebuilds.iter().find(|(known, _)| *known == link).map_or(0, |(_, count)| *count)
+    }
+}

@@ -1,0 +1,69 @@
+//! Several gateways over one backend and one network, each with a link that can be cut.
+
+use forebay::changes::{Change, Published, Purge, Selector, Source};
+use forebay::fleet::{Fleet, InProcess, LinkState};
+
+use forebay::clock::Clock;
+use forebay::serve::FleetSettings;
+use forebay::upstream::Transport;
+
+use super::{Backend, START, Talk};
+
+impl Talk {
+    /// So many nodes of one fleet, all of which have heard from it.
+    pub async fn fleet<const NODES: usize>(config: &str) -> [Self; NODES] {
+        Self::fleet_on(config, FleetSettings::default()).await
+    }
+
+    /// The same, on these terms.
+    pub async fn fleet_on<const NODES: usize>(config: &str, settings: FleetSettings) -> [Self; NODES] {
+        let (network, backend) = (InProcess::network(), Backend::default());
+        let nodes = std::array::from_fn(|_| {
+            let (fleet, clock, service) =
+                (Fleet::InProcess(network.another()), Clock::starting_at(START), backend.clone());
+            Self::assembled(config, fleet, settings.clone(), backend.clone(), clock, |origin| {
+                Transport::service(service.clone().service(origin))
+            })
+        });
+        for node in &nodes {
+            node.beat().await;
+        }
+        nodes
+    }
+
+    /// Another node over the same backend and network, which has not heard from it yet.
+    pub fn joining(&self, config: &str) -> Self {
+        Self::in_fleet(config, Fleet::InProcess(self.network().another()), self.backend.clone())
+    }
+
+    /// The network, as this node reaches it.
+    pub fn network(&self) -> &InProcess {
+        match &self.fleet {
+            Fleet::InProcess(network) => network,
+        }
+    }
+
+    /// One heartbeat, and what follows from it.
+    pub async fn beat(&self) {
+        self.gateway.bus().beat(&self.clock).await;
+    }
+
+    /// This node is told at once that nothing can be reached.
+    pub fn refuse(&self) {
+        self.transcript.note("… a link is down");
+        self.network().connection(LinkState::Down);
+    }
+
+    /// The link is back. The node does not know yet.
+    pub fn heal(&self) {
+        self.transcript.note("… a link is back");
+        self.network().connection(LinkState::Up);
+    }
+
+    /// Announces a purge, and says what became of it.
+    pub async fn publish(&self, selector: Selector, purge: Purge) -> Published {
+        self.transcript.note(format!("purge {purge:?} {selector:?}"));
+        let change = Change::new(selector, purge, Source::Api);
+        self.gateway.bus().publish(&[change], self.clock.now()).await.unwrap()
+    }
+}
