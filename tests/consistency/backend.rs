@@ -1,4 +1,4 @@
-//! The backend: things with versions. Every body and every ETag says which version it is, and the moment at which a version
+//! The backend: things with versions. Every body and every tag says which version it is, and the moment at which a version
 //! becomes current is known exactly: it is noted under the same lock under which versions are read.
 //!
 //! An answer is made when the request arrives and sent later, so that it is often old by the time it reaches the gateway:
@@ -194,7 +194,7 @@ fn etag(key: Key, version: Version) -> String {
     format!("\"k{key}-{version}\"")
 }
 
-/// The version that an ETag of this key speaks of.
+/// The version that an entity tag of this key speaks of.
 pub fn version_of(key: Key, etag: &str) -> Option<Version> {
     etag.strip_prefix("\"k")?.strip_suffix('"')?.strip_prefix(&key.to_string())?.strip_prefix('-')?.parse().ok()
 }

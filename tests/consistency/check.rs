@@ -282,7 +282,9 @@ fn errors(history: &History, rules: &Rules, found: &mut Findings) {
     for one in history.observations.iter().filter(|one| matches!(one.got, Got::Version(_))) {
         served.entry((one.life, one.key)).or_default().push((one.ended, one.started));
     }
-    served.values_mut().for_each(|times| times.sort_unstable());
+    for times in served.values_mut() {
+        times.sort_unstable();
+    }
     for error in history.observations.iter().filter(|one| matches!(one.got, Got::Status(_))) {
         let past = &history.keys[usize::from(error.key)];
         let avoidable = !rules.backend_fails || {

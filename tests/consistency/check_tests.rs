@@ -164,7 +164,8 @@ fn purges_that_are_not_in_the_audit_trail_are_found() {
 fn errors_are_found_where_something_stored_could_have_been_served() {
     let error = |started| Observation { got: Got::Status(502), ..got(0, started, 1) };
     let failing = Rules { backend_fails: true, ..rules() };
-    let cases: &[(&str, &Rules, &[Purge], &[Observation], u64)] = &[
+    type Case<'a> = (&'a str, &'a Rules, &'a [Purge], &'a [Observation], u64);
+    let cases: &[Case] = &[
         ("the backend is well", &rules(), &[], &[error(3_000)], 1),
         ("the backend fails, and nothing is stored", &failing, &[], &[error(3_000)], 0),
         ("something was served before", &failing, &[], &[got(0, 2_000, 2), error(3_000)], 1),

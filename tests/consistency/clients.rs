@@ -53,13 +53,11 @@ pub async fn reader(world: Arc<World>, node: usize, number: u64) -> Vec<Observat
 
 async fn connect(world: &World, node: usize) -> Option<(Place, Connection)> {
     let place = world.nodes[node].place().await?;
-    match Connection::open(place.data).await {
-        Ok(connection) => Some((place, connection)),
-        Err(_) => {
-            sleep(Duration::from_millis(10)).await;
-            None
-        }
+    if let Ok(connection) = Connection::open(place.data).await {
+        return Some((place, connection));
     }
+    sleep(Duration::from_millis(10)).await;
+    None
 }
 
 fn got(key: Key, answer: &Message) -> Got {

@@ -47,7 +47,7 @@ const QUICK: Size = Size {
     rounds: 2,
     delta: Duration::from_secs(1),
     pause: Duration::from_millis(100),
-    limit: Duration::from_secs(120),
+    limit: Duration::from_mins(2),
 };
 
 /// A short run finds nothing.
@@ -91,7 +91,7 @@ async fn purges_that_were_acknowledged_and_not_made_are_found() {
 async fn the_table() {
     let observations = number("FOREBAY_OBSERVATIONS").unwrap_or(1_000_000);
     let wanted = std::env::var("FOREBAY_SCENARIO").unwrap_or_default();
-    let limit = Duration::from_secs(900);
+    let limit = Duration::from_mins(15);
     let (delta, pause) = (Duration::from_secs(2), Duration::from_millis(25));
     let size = Size { observations, rounds: 6, delta, pause, limit };
     let mut outcomes = Vec::new();

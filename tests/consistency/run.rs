@@ -29,7 +29,7 @@ pub struct Outcome {
 
 /// Runs a scenario. With `lies`, writers say that they have purged when they have not.
 pub async fn run(scenario: &'static Scenario, size: &Size, seed: u64, lies: bool) -> Outcome {
-    let world = Arc::new(World::start(scenario.topology(), scenario.nodes(), size.delta, seed).await);
+    let world = Arc::new(World::start(scenario.topology(), size.delta, seed).await);
     let began = world.now();
     let mut readers = JoinSet::new();
     for number in 0..READERS_PER_NODE * world.nodes.len() {
@@ -46,7 +46,7 @@ pub async fn run(scenario: &'static Scenario, size: &Size, seed: u64, lies: bool
     while rounds < size.rounds || world.observed.load(Ordering::Relaxed) < size.observations {
         scenario.fault.round(&world, &mut dice).await;
         rounds += 1;
-        let late = world.now() - began > size.limit;
+        let late = world.now() > began + size.limit;
         assert!(!late, "{}: not done in {:?}\n{}", scenario.name, size.limit, outputs(&world).await);
     }
     // Time for what was broken last to be noticed.
@@ -62,7 +62,7 @@ pub async fn run(scenario: &'static Scenario, size: &Size, seed: u64, lies: bool
     history.trails = auditor.await.unwrap();
     history.keys = world.backend.pasts();
     history.lives = world.lives();
-    history.length = world.now() - began;
+    history.length = world.now().saturating_sub(began);
     for node in &world.nodes {
         node.is_well().await;
     }

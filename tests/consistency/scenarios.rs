@@ -77,10 +77,6 @@ impl Scenario {
         if FLEET { self.topology } else { Topology::Alone }
     }
 
-    pub fn nodes(&self) -> usize {
-        if FLEET { 2 } else { 1 }
-    }
-
     /// What must hold in a run of this length.
     ///
     /// What a node has acknowledged binds it at once, whatever breaks. What the fleet has acknowledged binds all nodes, at

@@ -67,7 +67,7 @@ pub struct Place {
 
 impl World {
     /// Starts everything. To be called on the test's own thread, because Redis lives no longer than its thread.
-    pub async fn start(topology: Topology, nodes: usize, delta: Duration, seed: u64) -> Self {
+    pub async fn start(topology: Topology, delta: Duration, seed: u64) -> Self {
         let clock = Clock::system();
         let shared = match topology {
             Topology::Alone => Shared::Nothing,
@@ -86,6 +86,7 @@ impl World {
             over: AtomicBool::new(false),
             lives: AtomicU16::new(0),
         };
+        let nodes = if topology == Topology::Alone { 1 } else { 2 };
         for _ in 0..nodes {
             let (link, url) = match &this.shared {
                 Shared::Nothing => (None, None),

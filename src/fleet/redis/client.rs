@@ -206,8 +206,18 @@ fn translate(error: &Error) -> (FleetError, &'static str) {
     let details = error.details();
     let word = details.split_whitespace().next().unwrap_or_default();
     const REFUSALS: &[&str] = &[
-        "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "OOM", "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "BUSY",
-        "MISCONF", "NOREPLICAS",
+        "READONLY",
+        "LOADING",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "OOM",
+        "NOAUTH",
+        "WRONGPASS",
+        "NOPERM",
+        "WRONGTYPE",
+        "BUSY",
+        "MISCONF",
+        "NOREPLICAS",
     ];
     if let Some(code) = REFUSALS.iter().find(|code| **code == word) {
         return (FleetError::Refused(shortened(details)), code);

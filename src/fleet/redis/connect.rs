@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use fred::socket2::TcpKeepalive;
 use fred::types::ClusterHash;
+use fred::types::RespVersion;
 use fred::types::config::{
     ClusterDiscoveryPolicy, Config, ConnectionConfig, CredentialProvider, Options, PerformanceConfig, ReconnectError,
     ReconnectPolicy, Server, ServerConfig, TcpConfig, TlsConfig, TlsConnector, TlsHostMapping,
 };
-use fred::types::RespVersion;
 use hyper_rustls::ConfigBuilderExt;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -265,9 +265,7 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, Unusable> {
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate =
             certificate.map_err(|error| Unusable(format!("the authorities of Redis are not PEM: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| Unusable(format!("an authority of Redis cannot be used: {error}")))?;
+        roots.add(certificate).map_err(|error| Unusable(format!("an authority of Redis cannot be used: {error}")))?;
     }
     if roots.is_empty() {
         return Err(Unusable("the authorities of Redis hold no certificate".to_owned()));

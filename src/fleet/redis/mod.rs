@@ -51,8 +51,8 @@ use self::stats::Stats;
 use self::watch::Watcher;
 use super::in_process::random;
 use super::{
-    Append, Appended, Beat, Beating, Epoch, FleetError, Grade, Heard, Kept, Lease, Logged, Member, Members,
-    NEW_EPOCH, Name, Put, StreamRecord, TagMarks,
+    Append, Appended, Beat, Beating, Epoch, FleetError, Grade, Heard, Kept, Lease, Logged, Member, Members, NEW_EPOCH,
+    Name, Put, StreamRecord, TagMarks,
 };
 use crate::clock::Clock;
 
@@ -165,9 +165,8 @@ impl Redis {
 
     /// See [`Fleet::beat`](super::Fleet::beat).
     pub async fn beat(&self, beating: &Beating) -> Result<Beat, FleetError> {
-        let (epoch, number) = beating
-            .applied
-            .map_or_else(Default::default, |applied| (hex(applied.epoch.0), applied.number.to_string()));
+        let (epoch, number) =
+            beating.applied.map_or_else(Default::default, |applied| (hex(applied.epoch.0), applied.number.to_string()));
         let arguments = vec![
             beating.node.as_str().into(),
             epoch.into(),
@@ -255,13 +254,13 @@ impl Redis {
 
     /// See [`Fleet::members`](super::Fleet::members).
     pub async fn members(&self) -> Result<Members, FleetError> {
-        let mut answer =
-            self.ledger(&scripts::MEMBERS, &[], Vec::new(), self.inner.settings.command_timeout).await?;
+        let mut answer = self.ledger(&scripts::MEMBERS, &[], Vec::new(), self.inner.settings.command_timeout).await?;
         let (epoch, since, now) = (Epoch(answer.hex()?), answer.millis()?, answer.millis()?);
         let (mut listed, mut nodes) = (answer.list()?, Vec::new());
         while !listed.is_empty() {
             let (node, said) = (listed.text()?, listed.text()?);
-            let said = said.split_once(':').and_then(|(applied, until)| Some((applied.parse().ok()?, until.parse().ok()?)));
+            let said =
+                said.split_once(':').and_then(|(applied, until)| Some((applied.parse().ok()?, until.parse().ok()?)));
             // What is not ours is nobody: the next heartbeat takes it out.
             let Some((applied, until)) = said else { continue };
             let until = Duration::from_millis(until);
@@ -327,8 +326,7 @@ impl Redis {
                 "the ledger's server may have forgotten changes: set `maxmemory-policy noeviction` there".to_owned(),
             ));
         }
-        let mut answer =
-            self.ledger(&scripts::NEWEST, tags, Vec::new(), self.inner.settings.read_timeout).await?;
+        let mut answer = self.ledger(&scripts::NEWEST, tags, Vec::new(), self.inner.settings.read_timeout).await?;
         let (place, floors, mut listed) = (answer.place()?, answer.marks()?, answer.list()?);
         let mut found = Vec::with_capacity(tags.len());
         while !listed.is_empty() {
@@ -364,7 +362,8 @@ impl Redis {
         let link = self.entries();
         let options = link.role.plan.options(self.inner.settings.command_timeout);
         let channel = channel.to_owned();
-        let asked = link.ask(options, move |client| async move { client.publish::<Value, _, _>(channel, payload).await });
+        let asked =
+            link.ask(options, move |client| async move { client.publish::<Value, _, _>(channel, payload).await });
         asked.await.map(drop)
     }
 

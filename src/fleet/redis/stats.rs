@@ -7,8 +7,24 @@ use crate::breaker::BreakerState;
 
 /// The kinds of trouble that are counted. The words of the server are its own; the others are ours.
 const CODES: &[&str] = &[
-    "away", "timeout", "broken", "busy", "garbled", "READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "OOM", "NOAUTH",
-    "WRONGPASS", "NOPERM", "WRONGTYPE", "BUSY", "MISCONF", "NOREPLICAS", "other",
+    "away",
+    "timeout",
+    "broken",
+    "busy",
+    "garbled",
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "OOM",
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPERM",
+    "WRONGTYPE",
+    "BUSY",
+    "MISCONF",
+    "NOREPLICAS",
+    "other",
 ];
 
 /// The connections that are watched and made anew: by what they are for.

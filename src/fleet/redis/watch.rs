@@ -70,9 +70,9 @@ impl Watcher {
             if matches!(answer, Err(FleetError::Timeout)) {
                 link.rebuild();
             }
-            let found = answer.and_then(records::of_one_stream).map(|found| {
-                found.first().and_then(|(id, _)| records::number(id))
-            });
+            let found = answer
+                .and_then(records::of_one_stream)
+                .map(|found| found.first().and_then(|(id, _)| records::number(id)));
             self.seen.send_replace(Seen { after, found });
         }
     }
