@@ -14,7 +14,7 @@ fn rules() -> Rules {
         fleet: Duration::ZERO,
         here: Duration::ZERO,
         elsewhere: ms(100),
-        event: Some(ms(200)),
+        event: ms(200),
         monotonic: Duration::ZERO,
         freshness: Duration::ZERO,
         backend_fails: false,
@@ -135,6 +135,9 @@ fn unverified_answers_are_counted_apart() {
     let purges = [purge(Promise::Fleet, 1_050, 1_100, 2)];
     let found = find(&purges, &[Observation { blind: true, ..got(1, 3_000, 1) }]);
     assert_eq!((found.blind, found.violations()), (1, 0));
+    // But what a node has acknowledged itself it knows.
+    let found = find(&purges, &[Observation { blind: true, ..got(0, 3_000, 1) }]);
+    assert_eq!((found.blind, found.here.violations), (1, 1));
 }
 
 #[test]
@@ -162,9 +165,9 @@ fn purges_that_are_not_in_the_audit_trail_are_found() {
 
 #[test]
 fn errors_are_found_where_something_stored_could_have_been_served() {
+    type Case<'a> = (&'a str, &'a Rules, &'a [Purge], &'a [Observation], u64);
     let error = |started| Observation { got: Got::Status(502), ..got(0, started, 1) };
     let failing = Rules { backend_fails: true, ..rules() };
-    type Case<'a> = (&'a str, &'a Rules, &'a [Purge], &'a [Observation], u64);
     let cases: &[Case] = &[
         ("the backend is well", &rules(), &[], &[error(3_000)], 1),
         ("the backend fails, and nothing is stored", &failing, &[], &[error(3_000)], 0),

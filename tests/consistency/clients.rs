@@ -70,8 +70,9 @@ fn got(key: Key, answer: &Message) -> Got {
     }
 }
 
+/// Whether it comes from what is stored and could not be confirmed. What was confirmed by the backend is no hit.
 fn is_blind(answer: &Message) -> bool {
-    answer.field("cache-status").is_some_and(|status| status.contains("detail=blind"))
+    answer.field("cache-status").is_some_and(|status| status.contains("; hit") && status.contains("detail=blind"))
 }
 
 /// Changes things and says so, in all the ways there are.

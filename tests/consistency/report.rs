@@ -17,7 +17,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
     for Outcome { scenario, rules, found, rounds, .. } in outcomes {
         let _ = writeln!(
             text,
-            "| {} | {} | {rounds} | {} | {} | {} | {} | {} | {}{} | {} | {} / {} | {} / {} | {} / {} | {} | {} |",
+            "| {} | {} | {rounds} | {} | {} | {} | {} | {} | {} | {} | {} / {} | {} / {} | {} / {} | {} | {} |",
             scenario.name,
             scenario.rows,
             found.observations,
@@ -26,7 +26,6 @@ pub fn table(outcomes: &[Outcome]) -> String {
             millis(found.fleet.worst),
             millis(found.elsewhere.worst),
             millis(found.event.worst),
-            if rules.event.is_some() { "" } else { " (not judged)" },
             millis(found.monotonic.worst),
             found.acknowledged,
             found.queued,

@@ -35,6 +35,9 @@ pub struct Size {
 /// What a request, a purge or a lease may be under way: the budget for Redis, a slow backend, a busy machine.
 pub const REQUEST: Duration = Duration::from_millis(750);
 
+/// How long a subscription may be deaf before that is noticed.
+const DEAF: Duration = Duration::from_secs(3);
+
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
     run("healthy", "P-12, F-01 to F-07", Fault::Nothing, Topology::Single),
@@ -81,8 +84,8 @@ impl Scenario {
     ///
     /// What a node has acknowledged binds it at once, whatever breaks. What the fleet has acknowledged binds all nodes, at
     /// once while nothing is broken, and else no later than a lease lasts; that is also the time in which a node hears
-    /// from the log what another one was asked. Events that are on their way while Redis or the way to it breaks are
-    /// bounded by what the loss of a subscription costs, which the clients of this suite cannot see: they are not judged.
+    /// from the log what another one was asked. An event that is on its way while Redis or the way to it breaks is made up for
+    /// when the loss of the subscription has been noticed.
     pub fn rules(&self, size: &Size, rounds: u32, length: Duration) -> Rules {
         let healthy = self.fault == Fault::Nothing;
         let lease = size.delta + REQUEST;
@@ -92,7 +95,7 @@ impl Scenario {
             fleet: bound,
             here: Duration::ZERO,
             elsewhere: lease,
-            event: (healthy || !self.fault.needs_redis()).then_some(lease),
+            event: if self.fault.needs_redis() { lease + DEAF } else { lease },
             monotonic: bound,
             freshness: REQUEST,
             backend_fails: matches!(self.fault, Fault::BackendFails | Fault::BackendHangs | Fault::BackendSlow),

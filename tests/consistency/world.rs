@@ -13,6 +13,9 @@ use super::gateway::Gateway;
 use super::history::{At, Life};
 use super::redis::{Cluster, Redis, Reply, Sentinel};
 
+/// How long a server may take for a message.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Whether gateways can share a Redis yet. Without it a run has one node, and only the faults that need no Redis.
 pub const FLEET: bool = false;
 
@@ -126,25 +129,23 @@ impl World {
         self.lives.load(Ordering::Relaxed)
     }
 
-    /// Publishes a message, past all that stands between Redis and the nodes; how many subscribers were sent it.
+    /// Publishes a message, past all that stands between Redis and the nodes; how many subscribers were sent it, so far as
+    /// the server knows that was asked: in a cluster those of one node.
     pub async fn publish(&self, channel: &str, message: &str) -> i64 {
-        let command = ["PUBLISH", channel, message];
-        let server = match &self.shared {
+        let servers: Vec<&Redis> = match &self.shared {
             Shared::Nothing => return 0,
-            Shared::Single(redis) => redis,
-            Shared::Sentinel(watched) => match watched.servers.iter().find(|server| server.is_running()) {
-                Some(server) => server,
-                None => return 0,
-            },
-            Shared::Cluster(cluster) => match cluster.living().next() {
-                Some(server) => server,
-                None => return 0,
-            },
+            Shared::Single(redis) => vec![redis],
+            // Only the master hands a message on; it is not known here which one that is.
+            Shared::Sentinel(watched) => watched.servers.iter().filter(|server| server.is_running()).collect(),
+            Shared::Cluster(cluster) => cluster.living().take(1).collect(),
         };
-        match server.try_command(&command, Duration::from_secs(2)).await {
-            Ok(Reply::Int(heard)) => heard,
-            _ => 0,
+        let mut most = 0;
+        for server in servers {
+            if let Ok(Reply::Int(heard)) = server.try_command(&["PUBLISH", channel, message], PATIENCE).await {
+                most = most.max(heard);
+            }
         }
+        most
     }
 }
 
