@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness};
-use crate::changes::Bus;
+use crate::changes::{Bus, BusSettings, ChangeRules, Hearing, RuleProblem};
 use crate::cli::say;
 use crate::clock::Clock;
 use crate::config::{AdminSettings, Config, OriginEntry, OriginKind};
 use crate::demo;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Redis, Unusable};
 use crate::listen::{Drain, ListenError, ListenSettings, Listeners};
 use crate::policy::{Policy, PolicyProblem};
 use crate::serve::{self, Gateway};
-use crate::store::{Ledger, Store};
+use crate::store::{Ledger, Sight, Store};
 use crate::telemetry::{AccessLog, LogError, Metrics};
 use crate::upstream::{HyperTransport, Origin, OriginSettings, Transport, TransportError};
 
@@ -35,12 +35,15 @@ const SWEEP: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_secs(1);
 /// How many resources a sweep looks at.
 const SWEEP_BUDGET: usize = 100_000;
+/// How long a node waits for its fleet before it says that it is ready.
+const ACQUAINTANCE: Duration = Duration::from_secs(3);
 /// How often the wall clock is read again.
 const RESYNC: Duration = Duration::from_mins(1);
 
 /// A gateway, not listening yet.
 pub struct App {
     gateway: Gateway,
+    hearing: Arc<Hearing>,
     listen: ListenSettings,
     admin: AdminSettings,
     /// Whether the sample backend is behind it.
@@ -59,6 +62,10 @@ pub struct Bound {
 pub enum AppError {
     /// The routes do not compile. `check` says so earlier, with file and line.
     Policy(Vec<PolicyProblem>),
+    /// The change rules do not compile. `check` says so earlier, with file and line.
+    Changes(Vec<RuleProblem>),
+    /// Redis cannot be used as configured. That it is not there is no error.
+    Redis(Unusable),
     /// An origin cannot be used as configured.
     Origin(String, TransportError),
     /// The access log cannot be written.
@@ -78,6 +85,10 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AppError::Policy(problems) => problems.iter().try_for_each(|problem| writeln!(f, "{problem}")),
+            AppError::Changes(problems) => problems
+                .iter()
+                .try_for_each(|problem| writeln!(f, "change rule {}: {}", problem.rule + 1, problem.message)),
+            AppError::Redis(error) => write!(f, "redis: {error}"),
             AppError::Origin(name, error) => write!(f, "origin {name}: {error}"),
             AppError::Log(error) => write!(f, "the access log cannot be written: {error}"),
             AppError::Listen(error) => error.fmt(f),
@@ -112,16 +123,25 @@ impl Stop {
 }
 
 impl App {
-    /// Puts a gateway together. Nothing listens yet, nothing has been asked. Needs a tokio runtime.
+    /// Puts a gateway together. Nothing listens yet, no backend has been asked; connections to Redis, if there is one, are
+    /// made in the background. Needs a tokio runtime.
     pub fn build(config: Config, clock: Clock) -> Result<Self, AppError> {
         let origins = config.origins.iter().map(|entry| origin(entry, &clock)).collect::<Result<Vec<_>, _>>()?;
-        Self::assemble(config, clock, origins, Fleet::in_process())
+        let fleet = match &config.redis {
+            Some(entry) => {
+                let redis = Redis::start(entry.settings.clone(), clock.clone()).map_err(AppError::Redis)?;
+                Fleet::Redis(redis)
+            }
+            None => Fleet::in_process(),
+        };
+        Self::assemble(config, clock, origins, fleet)
     }
 
     /// The same with backends and a fleet of the caller's: for tests, and for those who embed it.
     pub fn assemble(config: Config, clock: Clock, origins: Vec<Arc<Origin>>, fleet: Fleet) -> Result<Self, AppError> {
         // Nobody listens for messages yet: `forebay explain --event` is what asks for the rules.
-        let Config { listen, admin, origins: entries, memory, policy, changes: _, gateway, log, warnings: _ } = config;
+        let Config { listen, admin, origins: entries, memory, policy, changes, redis, gateway, log, warnings: _ } =
+            config;
         let demo = entries.iter().any(|entry| matches!(entry.kind, OriginKind::Demo));
         let redacted = policy.sensitive_query.clone();
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;
@@ -133,7 +153,13 @@ impl App {
         let routes: Vec<String> = policy.rules().iter().map(|rule| rule.name.to_string()).collect();
         let names: Vec<String> = origins.iter().map(|origin: &Arc<Origin>| origin.name().to_owned()).collect();
         let metrics = Arc::new(Metrics::new(&routes, &names));
-        let bus = Arc::new(Bus::new(fleet, ledger).counted_by(Arc::clone(&metrics)));
+        let settings = BusSettings {
+            node: node_name(redis.as_ref().and_then(|entry| entry.node.as_deref())),
+            delta: redis.as_ref().map_or(BusSettings::default().delta, |entry| entry.delta),
+        };
+        let bus = Arc::new(Bus::new(fleet, ledger).on(settings).counted_by(Arc::clone(&metrics)));
+        let rules = Arc::new(ChangeRules::compile(&changes).map_err(AppError::Changes)?);
+        let hearing = Arc::new(Hearing::new(Arc::clone(&bus), rules));
         let gateway = Gateway::new(serve::Parts {
             settings: gateway,
             policy,
@@ -144,7 +170,7 @@ impl App {
             metrics,
             access: AccessLog::open(&log, &redacted).map_err(AppError::Log)?,
         });
-        Ok(Self { gateway, listen, admin, demo })
+        Ok(Self { gateway, hearing, listen, admin, demo })
     }
 
     /// The gateway.
@@ -194,20 +220,31 @@ impl Bound {
 
     /// Serves until told to stop, and then until what is in flight has ended or the grace period is over.
     pub async fn run(self, stop: Stop) {
-        let Bound { app: App { gateway, admin: settings, .. }, data, admin } = self;
+        let Bound { app: App { gateway, hearing, admin: settings, .. }, data, admin } = self;
         let ended = CancellationToken::new();
         let (ready, drain, admin_drain) = (Readiness::default(), Drain::new(), Drain::new());
         let stats = data.stats();
         background(&gateway, &ended);
+        hear(&gateway, &hearing, &ended);
         let door = DataDoor::new(gateway.clone());
         let serving = tokio::spawn(data.run(door, gateway.clock().clone(), drain.clone()));
         let admin_serving = admin.map(|listeners| {
-            let admin =
-                Admin { gateway: gateway.clone(), listeners: stats, token: settings.token, ready: ready.clone() };
+            let admin = Admin {
+                gateway: gateway.clone(),
+                hearing: Arc::clone(&hearing),
+                listeners: stats,
+                token: settings.token,
+                ready: ready.clone(),
+            };
             tokio::spawn(listeners.run(AdminDoor::new(admin.router()), gateway.clock().clone(), admin_drain.clone()))
         });
-        ready.set(true);
-        stop.0.cancelled().await;
+        tokio::select! {
+            () = stop.0.cancelled() => {}
+            () = acquainted(&gateway, &hearing) => {
+                ready.set(true);
+                stop.0.cancelled().await;
+            }
+        }
         tracing::info!("draining");
         ready.set(false);
         drain.begin();
@@ -257,6 +294,40 @@ fn origin(entry: &OriginEntry, clock: &Clock) -> Result<Arc<Origin>, AppError> {
         }
     };
     Ok(Origin::new(*settings, transport, clock.clone()))
+}
+
+/// Listens for what the backend announces, until `ended`.
+fn hear(gateway: &Gateway, hearing: &Arc<Hearing>, ended: &CancellationToken) {
+    for streams in [true, false] {
+        let (hearing, clock, end) = (Arc::clone(hearing), gateway.clock().clone(), ended.clone().cancelled_owned());
+        if streams {
+            tokio::spawn(async move { hearing.read_streams(&clock, end).await });
+        } else {
+            tokio::spawn(async move { hearing.listen(&clock, end).await });
+        }
+    }
+}
+
+/// Returns when this node has heard from its fleet and listens to what is announced; after a while also if not. A Redis
+/// that is away keeps no node from serving.
+async fn acquainted(gateway: &Gateway, hearing: &Hearing) {
+    let known = async {
+        while gateway.store().ledger().sight(gateway.clock().now()) != Sight::Clear || !hearing.is_proven() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(ACQUAINTANCE, known).await.is_err() {
+        tracing::warn!("serving without the fleet: Redis cannot be reached; stored answers are validated before use");
+    }
+}
+
+/// What this node is called among the others: a name that a person knows, and something that no other node has.
+fn node_name(given: Option<&str>) -> String {
+    let name = rustix::system::uname();
+    let machine = given.unwrap_or_else(|| name.nodename().to_str().unwrap_or("node"));
+    // The standard library seeds this anew each time: randomness enough for a name.
+    let unlike = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), machine);
+    format!("{machine}-{:06x}", unlike & 0xff_ffff)
 }
 
 /// What goes on behind the requests, until `ended`.

@@ -28,6 +28,7 @@ use http::header::{self, HeaderValue};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+use crate::changes::Hearing;
 use crate::listen::ListenStats;
 use crate::serve::{Gateway, Secret};
 
@@ -39,6 +40,8 @@ pub use self::settings::AdminSettings;
 pub struct Admin {
     /// The gateway it looks after.
     pub gateway: Gateway,
+    /// What listens for announcements.
+    pub hearing: Arc<Hearing>,
     /// The data listener's counters.
     pub listeners: Arc<ListenStats>,
     /// The bearer token. `None`: everything that reaches the listener is trusted.

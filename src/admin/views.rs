@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Admin;
+use crate::breaker::BreakerState;
 use crate::policy::tags::named_tag;
 use crate::rfc::Moment;
-use crate::serve::Gateway;
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
 use crate::store::{EntrySummary, Filter, Grade, Sight, Standing};
@@ -174,13 +174,17 @@ fn grade(grade: Grade) -> &'static str {
 }
 
 /// What concerns the fleet; nothing for a node on its own.
-fn fleet(gateway: &Gateway) -> Option<FleetGauges> {
+fn fleet(admin: &Admin) -> Option<FleetGauges> {
+    let gateway = &admin.gateway;
     let bus = gateway.bus();
     if bus.fleet().in_sight().is_some() {
         return None;
     }
     let now = gateway.clock().now();
     let sight = bus.sight_stats();
+    let heard = admin.hearing.stats();
+    let redis = bus.fleet().stats();
+    let refusing = |state: BreakerState| u64::from(state != BreakerState::Admitting);
     Some(FleetGauges {
         in_sight: gateway.store().ledger().sight(now) == Sight::Clear,
         lag: sight.lag,
@@ -190,6 +194,16 @@ fn fleet(gateway: &Gateway) -> Option<FleetGauges> {
         queued: bus.queued() as u64,
         heartbeats_missed: sight.missed,
         scribe: bus.is_scribe(),
+        messages: std::iter::once(("changed-something", heard.mapped)).chain(heard.dropped).collect(),
+        gaps: heard.gaps,
+        taken_over: heard.taken_over,
+        eviction_risk: redis.as_ref().is_some_and(|redis| redis.evicts),
+        redis_breakers: redis
+            .as_ref()
+            .map(|redis| vec![("entries", refusing(redis.entries)), ("ledger", refusing(redis.ledger))])
+            .unwrap_or_default(),
+        redis_rebuilds: redis.as_ref().map(|redis| redis.rebuilds.clone()).unwrap_or_default(),
+        redis_errors: redis.map(|redis| redis.errors).unwrap_or_default(),
         ..FleetGauges::default()
     })
 }
@@ -213,7 +227,7 @@ fn gauges(admin: &Admin) -> Gauges {
         log_dropped: gateway.access_log().dropped(),
         uptime: gateway.clock().now().mono,
         ready: admin.ready.get(),
-        fleet: fleet(gateway),
+        fleet: fleet(admin),
         origins: gateway
             .origins()
             .iter()

@@ -55,6 +55,9 @@ struct RunArgs {
     /// The admin listener's address; also `FOREBAY_ADMIN`
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
+    /// The Redis that the fleet shares; also `FOREBAY_REDIS`
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -219,7 +222,7 @@ impl Failure {
 impl RunArgs {
     /// Flags override the environment, which overrides the file.
     fn overrides(&self) -> Overrides {
-        Overrides::gather(self.listen.clone(), self.origin.clone(), self.admin.clone())
+        Overrides::gather(self.listen.clone(), self.origin.clone(), self.admin.clone(), self.redis.clone())
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use crate::admin::AdminSettings;
 use crate::listen::ListenSettings;
 use crate::policy::{Policy, PolicyProblem, PolicySettings, RouteSettings};
+use crate::serve::GatewaySettings;
 use crate::store::MemorySettings;
 
 use super::origin::{self, OriginEntry};
@@ -15,7 +16,7 @@ use super::outside::Surroundings;
 use super::problem::{Notes, Place, Problems, Wrong};
 use super::reader::Reader;
 use super::similar::most_similar;
-use super::{Config, change, doors, node, route};
+use super::{Config, change, doors, node, redis, route};
 
 /// Reads the whole file. What is wrong is in the notes; the result counts only if they hold no error.
 pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
@@ -25,7 +26,9 @@ pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
     let admin = doors::admin(&tables.admin, around);
     let origins = origin::origins(file, &own_addresses(&listen, &admin), around);
     let memory = node::memory(&tables.memory);
+    let (redis, fleet) = redis::redis(&tables.redis, around);
     let gateway = node::gateway(&tables.gateway, listen.max_uri, around.outside);
+    let gateway = GatewaySettings { fleet, ..gateway };
     let log = node::log(&tables.log);
     let (policy, intact) = policy(&tables, &origins, around.notes);
     let changes = change::changes(&tables.changes, around.notes);
@@ -36,9 +39,9 @@ pub(super) fn compile(file: &Reader<'_>, around: Surroundings<'_>) -> Config {
     the_drain_has_time_left(&tables, &listen);
     objects_fit_into_memory(&tables, &memory);
     routes_compile(&tables, &policy, &intact);
-    changes_are_heard(file, &tables);
+    changes_are_heard(&tables, redis.is_some());
 
-    Config { listen, admin, origins, memory, policy, changes, gateway, log, warnings: Problems::default() }
+    Config { listen, admin, origins, memory, policy, changes, redis, gateway, log, warnings: Problems::default() }
 }
 
 /// The tables of the file. They live until all checks are done, so that a late finding still has its place.
@@ -47,6 +50,7 @@ struct Tables<'a> {
     tls: Reader<'a>,
     admin: Reader<'a>,
     memory: Reader<'a>,
+    redis: Reader<'a>,
     gateway: Reader<'a>,
     log: Reader<'a>,
     defaults: Reader<'a>,
@@ -61,6 +65,7 @@ impl<'a> Tables<'a> {
             tls: file.table("tls"),
             admin: file.table("admin"),
             memory: file.table("memory"),
+            redis: file.table("redis"),
             gateway: file.table("gateway"),
             log: file.table("log"),
             defaults: file.table("defaults"),
@@ -202,8 +207,8 @@ fn routes_compile(tables: &Tables<'_>, policy: &PolicySettings, intact: &[bool])
     }
 }
 
-fn changes_are_heard(file: &Reader<'_>, tables: &Tables<'_>) {
-    if let Some(first) = tables.changes.first().filter(|_| !file.holds("redis")) {
+fn changes_are_heard(tables: &Tables<'_>, shared: bool) {
+    if let Some(first) = tables.changes.first().filter(|_| !shared && !tables.redis.exists()) {
         let wrong = Wrong::new("[[change]] has no effect without [redis]: nothing is listened to");
         first.warn("", wrong.hint("add [redis] with url = \"redis://HOST:6379\""));
     }

@@ -20,6 +20,7 @@ mod origin;
 mod outside;
 mod problem;
 mod reader;
+mod redis;
 mod reference;
 mod route;
 mod similar;
@@ -40,6 +41,7 @@ pub use crate::admin::AdminSettings;
 pub use origin::{OriginEntry, OriginKind};
 pub use outside::{Override, Overrides};
 pub use problem::{Problem, Problems, Severity};
+pub use redis::RedisEntry;
 pub use reference::{SETTINGS, Setting, reference};
 
 use outside::{Outside, Surroundings};
@@ -61,6 +63,8 @@ pub struct Config {
     pub policy: PolicySettings,
     /// What the backend's messages change. `ChangeRules::compile` has accepted them once.
     pub changes: Vec<ChangeRuleSettings>,
+    /// What the fleet shares, and how this node is one of it; `None`: it is on its own.
+    pub redis: Option<RedisEntry>,
     /// The gateway as one node among proxies.
     pub gateway: GatewaySettings,
     /// The log.

@@ -25,12 +25,19 @@ pub struct Overrides {
     pub origin: Option<Override>,
     /// `--admin` or `FOREBAY_ADMIN`: the admin address or `off`, `[admin] listen`.
     pub admin: Option<Override>,
+    /// `--redis` or `FOREBAY_REDIS`: where Redis is, `[redis] url`.
+    pub redis: Option<Override>,
 }
 
 impl Overrides {
     /// The given flags; where one is missing, the environment variable. An empty variable counts as missing.
-    pub fn gather(listen: Option<String>, origin: Option<String>, admin: Option<String>) -> Self {
-        Self::gather_in(listen, origin, admin, &Outside::REAL)
+    pub fn gather(
+        listen: Option<String>,
+        origin: Option<String>,
+        admin: Option<String>,
+        redis: Option<String>,
+    ) -> Self {
+        Self::gather_in([listen, origin, admin, redis], &Outside::REAL)
     }
 
     /// Uses `origin` where neither a flag nor a variable named one: for a command that brings its own backend.
@@ -38,12 +45,8 @@ impl Overrides {
         self.origin.get_or_insert_with(|| Override { value: origin.to_owned(), source: "the origin" });
     }
 
-    pub(super) fn gather_in(
-        listen: Option<String>,
-        origin: Option<String>,
-        admin: Option<String>,
-        outside: &Outside,
-    ) -> Self {
+    /// In the order in which [`Overrides::gather`] takes them.
+    pub(super) fn gather_in([listen, origin, admin, redis]: [Option<String>; 4], outside: &Outside) -> Self {
         let choose = |flag: Option<String>, names: [&'static str; 2]| {
             let [flag_name, variable] = names;
             let given = flag.map(|value| Override { value, source: flag_name });
@@ -54,6 +57,7 @@ impl Overrides {
             listen: choose(listen, ["--listen", "FOREBAY_LISTEN"]),
             origin: choose(origin, ["--origin", "FOREBAY_ORIGIN"]),
             admin: choose(admin, ["--admin", "FOREBAY_ADMIN"]),
+            redis: choose(redis, ["--redis", "FOREBAY_REDIS"]),
         }
     }
 }
@@ -91,6 +95,18 @@ impl Outside {
     /// The secret that `written` names: `env:NAME`, `file:PATH`, or itself. The second value tells whether it stood in
     /// the file in the clear.
     pub(super) fn secret(&self, written: &str) -> Result<(Secret, bool), Wrong> {
+        let (secret, in_clear) = self.text(written)?;
+        if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Wrong::new("the secret does not fit into a header field")
+                .hint("use letters, digits and punctuation, without spaces")
+                .concealed());
+        }
+        Ok((Secret::new(secret), in_clear))
+    }
+
+    /// The text that `written` names: `env:NAME`, `file:PATH`, or itself, without blanks around it. The second value tells
+    /// whether it stood in the file in the clear.
+    pub(super) fn text(&self, written: &str) -> Result<(String, bool), Wrong> {
         let (content, in_clear) = if let Some(name) = written.strip_prefix("env:") {
             let missing = || {
                 Wrong::new(format!("the environment variable {name} is not set"))
@@ -109,12 +125,7 @@ impl Outside {
         if secret.is_empty() {
             return Err(Wrong::new("the secret is empty").hint("an empty secret would let everybody in"));
         }
-        if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Wrong::new("the secret does not fit into a header field")
-                .hint("use letters, digits and punctuation, without spaces")
-                .concealed());
-        }
-        Ok((Secret::new(secret), in_clear))
+        Ok((secret.to_owned(), in_clear))
     }
 
     /// A file of PEM blocks, as far as it can be judged without looking inside.

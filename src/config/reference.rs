@@ -25,7 +25,7 @@ pub struct Setting {
 
 /// Keys that a later version will know. Until then they are refused with a word about why.
 pub(super) const LATER: &[&str] =
-    &["redis", "shared", "warm", "refresh", "write", "version", "cron", "cdn", "never_store_fields", "adapt"];
+    &["shared", "warm", "refresh", "write", "version", "cron", "cdn", "never_store_fields", "adapt"];
 
 /// The tables of the file in the order of the reference: name, how it is written, what it is about.
 const SECTIONS: &[(&str, &str, &str)] = &[
@@ -38,6 +38,12 @@ const SECTIONS: &[(&str, &str, &str)] = &[
         "The backend. Several backends have a table each; a route chooses with `origin`.",
     ),
     ("memory", "[memory]", "The entries kept in memory."),
+    (
+        "redis",
+        "[redis]",
+        "The Redis that a fleet of gateways shares: entries, the log of changes, notifications. Without this table the gateway \
+         works alone. docs/consistency.md says what it promises.",
+    ),
     ("gateway", "[gateway]", "The gateway as one node among proxies, and what all keys have in common."),
     ("log", "[log]", "The log of requests and of the program."),
     (
@@ -142,6 +148,23 @@ pub const SETTINGS: &[Setting] = &[
     listed("memory", "max_object", "size, up to 4GiB", r#""8MiB""#, r#""1MiB""#, "The largest body kept; larger ones pass through."),
     listed("memory", "max_variants", "1 to 10000", "32", "8", "Variants kept of one URL (Vary); the oldest goes."),
     listed("memory", "max_ledger_tags", "1000 to 1000000000", "1000000", "100000", "Tags whose last change is remembered; beyond it, old entries are validated."),
+
+    listed("redis", "url", "URL, or secret", "", r#""redis://10.0.0.5:6379""#, "Where Redis is: redis://, rediss:// for TLS, redis-cluster://…?node=…, redis-sentinel://…?sentinelServiceName=…, redis+unix:///path."),
+    listed("redis", "ledger", "URL, or secret", "", r#""redis://10.0.0.6:6379""#, "Where the log of changes is, if it has a server of its own; one with maxmemory-policy noeviction."),
+    listed("redis", "namespace", "1 to 64 characters", r#""forebay""#, r#""forebay-staging""#, "What all keys and channels begin with. Fleets with different ones do not see each other."),
+    listed("redis", "node", "1 to 64 characters", "", r#""edge-1""#, "What this node is called when it lags; without it, the machine's name."),
+    listed("redis", "username", "text", "", r#""forebay""#, "The ACL user; goes before one in the URL."),
+    listed("redis", "password", "secret", "", r#""env:REDIS_PASSWORD""#, "The password; goes before one in the URL. One in a file is read anew for each connection."),
+    listed("redis", "tls_ca", "file", "", r#""ca.pem""#, "The authority to trust for TLS, in place of the system's."),
+    listed("redis", "read_timeout", "1ms to 10s", r#""50ms""#, r#""20ms""#, "How long a request waits for Redis at the most."),
+    listed("redis", "command_timeout", "1ms to 1m", r#""500ms""#, r#""1s""#, "How long heartbeats, changes and writes wait for Redis."),
+    listed("redis", "pool", "1 to 64", "2", "4", "Connections for entries."),
+    listed("redis", "max_queue", "16 to 1000000", "4096", "1024", "Commands that may wait for one connection; more are refused."),
+    listed("redis", "log_retention", "16 to 100000000", "16384", "100000", "Changes the log keeps at the least; a node that was away for longer validates everything."),
+    listed("redis", "delta", "100ms to 1m", r#""2s""#, r#""1s""#, "How long a node that has lost the log from sight goes on by what it knows: the bound of staleness between nodes."),
+    listed("redis", "on_blind", "revalidate or serve", r#""revalidate""#, r#""serve""#, "What a node does after that: ask the backend, each key once per delta; or serve what may have been purged."),
+    listed("redis", "blind_lifetime", "0s to 1d", r#""30s""#, r#""10s""#, "With on_blind = serve: how long after it was fetched an answer is served while the log is out of sight."),
+    listed("redis", "unverified", "serve or refuse", r#""serve""#, r#""refuse""#, "Whether what should have been validated is served when the backend fails, too; marked detail=blind."),
 
     listed("gateway", "name", "name", r#""forebay""#, r#""edge-1""#, "The gateway's name in Cache-Status, Via and CDN-Loop."),
     listed("gateway", "hosts", "list of hosts", "[]", r#"["api.example.com", "*.example.com"]"#, "The hosts served; others get 421. Empty: any."),

@@ -64,7 +64,6 @@ fn an_unknown_key_is_answered_with_what_was_meant() {
         ("[memory]\nttl = \"1s\"", &["2:1 unknown key `ttl` (`ttl` belongs in [[route]] or [defaults])"]),
         ("[defaults]\npath = \"/\"", &["2:1 unknown key `path` (`path` belongs in [[route]])"]),
         ("[listen]\nkeepalive = true", &["2:1 unknown key `keepalive`"]),
-        ("[redis]\nurl = \"redis://localhost\"", &["1:2 unknown key `redis` (not supported by this version)"]),
         ("[defaults]\nttl = { shared = \"5m\" }", &["2:9 unknown key `shared` (not supported by this version)"]),
     ]);
 }
@@ -433,7 +432,7 @@ fn a_flag_beats_the_environment_beats_the_file() {
         parse_in(
             file,
             "c",
-            &Overrides::gather_in(owned(listen), owned(origin), Some("off".to_owned()), &ONE_SET),
+            &Overrides::gather_in([owned(listen), owned(origin), Some("off".to_owned()), None], &ONE_SET),
             &OUTSIDE,
         )
     };
@@ -509,6 +508,9 @@ fn with(setting: &Setting, value: &str) -> String {
         "defaults" if value.contains("{userId}") => {
             format!("{tls}{listen}{ORIGIN}[[route]]\npath = \"/users/{{userId}}\"\n{key} = {value}")
         }
+        "redis" if *key != "url" => {
+            format!("{tls}{listen}{ORIGIN}[redis]\nurl = \"redis://redis.internal:6379\"\n{key} = {value}")
+        }
         section => format!("{tls}{listen}{ORIGIN}[{section}]\n{key} = {value}"),
     }
 }
@@ -547,7 +549,7 @@ fn every_key_that_is_read_is_in_the_reference() {
     for long in ["ttl", "heuristic", "rate_limit", "compress"] {
         problems(&format!("{ORIGIN}[[route]]\n{long} = {{}}"));
     }
-    problems(&format!("{ORIGIN}[log]\naccess = {{}}\n[[change]]"));
+    problems(&format!("{ORIGIN}[log]\naccess = {{}}\n[[change]]\n[redis]"));
     let tables = |key: &str| SETTINGS.iter().any(|setting| setting.key.starts_with(&format!("{key}.")));
     let sections: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.section).collect();
     KNOWN.with_borrow(|known| {

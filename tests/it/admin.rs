@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use forebay::admin::{Admin, Readiness};
+use forebay::changes::Hearing;
 use forebay::listen::ListenStats;
 use forebay::serve::Secret;
 use http::{Request, StatusCode};
@@ -24,7 +25,8 @@ struct Door {
 impl Door {
     fn of(t: &Talk) -> Self {
         let (gateway, listeners) = (t.gateway.clone(), Arc::new(ListenStats::default()));
-        Self { admin: Admin { gateway, listeners, token: None, ready: Readiness::default() } }
+        let hearing = Arc::new(Hearing::new(Arc::clone(gateway.bus()), Arc::default()));
+        Self { admin: Admin { gateway, hearing, listeners, token: None, ready: Readiness::default() } }
     }
 
     /// Asks for `METHOD /path`, with these fields.

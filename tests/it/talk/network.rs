@@ -40,6 +40,7 @@ impl Talk {
     pub fn network(&self) -> &InProcess {
         match &self.fleet {
             Fleet::InProcess(network) => network,
+            Fleet::Redis(_) => panic!("conversations need no Redis"),
         }
     }
 
