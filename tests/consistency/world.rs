@@ -17,7 +17,7 @@ use super::redis::{Cluster, Redis, Reply, Sentinel};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether gateways can share a Redis yet. Without it a run has one node, and only the faults that need no Redis.
-pub const FLEET: bool = false;
+pub const FLEET: bool = true;
 
 /// What Redis calls everything that belongs to the runs.
 pub const NAMESPACE: &str = "checker";
