@@ -178,12 +178,24 @@ fn judge(
             continue;
         }
         if count.count(behind, bound) {
-            examples.push(format!("{:?} {what}: {observation:?}", behind.unwrap_or_default()));
+            let behind = behind.unwrap_or_default();
+            let broken = broken(history, key, started.saturating_sub(behind));
+            examples.push(format!("{behind:?} {what}: {observation:?}{broken}"));
         }
     }
     for example in examples {
         found.example(|| example);
     }
+}
+
+/// The promise about this key that was given at that time, for whoever looks into it.
+fn broken(history: &History, key: Key, at: At) -> String {
+    let named = |purge: &&Purge| purge.answered == at && purge.floors.iter().any(|&(named, _)| named == key);
+    history.purges.iter().find(named).map_or_else(String::new, |purge| {
+        let Purge { sent, answered, life, promise, seq, ref floors } = *purge;
+        let floor = floors.iter().find(|(named, _)| *named == key).map(|(_, floor)| floor);
+        format!(" against {promise:?} {seq:?} of life {life}, {sent:?} to {answered:?}, from version {floor:?} on")
+    })
 }
 
 /// How long this version is served after the last moment at which it might have been.
