@@ -129,7 +129,7 @@ impl App {
         let origins = config.origins.iter().map(|entry| origin(entry, &clock)).collect::<Result<Vec<_>, _>>()?;
         let fleet = match &config.redis {
             Some(entry) => {
-                let redis = Redis::start(entry.settings.clone(), clock.clone()).map_err(AppError::Redis)?;
+                let redis = Redis::start(entry.settings.clone(), &clock).map_err(AppError::Redis)?;
                 Fleet::Redis(redis)
             }
             None => Fleet::in_process(),
@@ -156,6 +156,7 @@ impl App {
         let settings = BusSettings {
             node: node_name(redis.as_ref().and_then(|entry| entry.node.as_deref())),
             delta: redis.as_ref().map_or(BusSettings::default().delta, |entry| entry.delta),
+            namespace: redis.map(|entry| entry.settings.namespace).unwrap_or_default(),
         };
         let bus = Arc::new(Bus::new(fleet, ledger).on(settings).counted_by(Arc::clone(&metrics)));
         let rules = Arc::new(ChangeRules::compile(&changes).map_err(AppError::Changes)?);

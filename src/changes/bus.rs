@@ -20,14 +20,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, Notify};
+use tokio::sync::{Mutex as Turn, Notify, watch};
 
 use super::held::Held;
 use super::queue::{Queue, Recent};
 use super::{Change, sight};
 use crate::clock::Moment;
 use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Place, Timebase};
-use crate::store::{Applied, EVERYTHING, Grade, Ledger, Record};
+use crate::store::{Applied, EVERYTHING, Grade, Ledger, Names, Record};
 use crate::telemetry::{Metrics, PurgeGrade};
 
 /// How a node follows the log of its fleet.
@@ -37,11 +37,13 @@ pub struct BusSettings {
     pub node: String,
     /// Δ: for how long a node goes on by what it knows without having heard of the log. 100 ms to 1 min, default 2 s.
     pub delta: Duration,
+    /// What the names of this fleet's tags and entries begin with; the same on all its nodes.
+    pub namespace: String,
 }
 
 impl Default for BusSettings {
     fn default() -> Self {
-        Self { node: String::from("forebay"), delta: Duration::from_secs(2) }
+        Self { node: String::from("forebay"), delta: Duration::from_secs(2), namespace: String::from("forebay") }
     }
 }
 
@@ -64,6 +66,8 @@ pub struct Bus {
     pub(super) broken: AtomicBool,
     /// This node is the one that appends what the backend announces.
     pub(super) scribe: AtomicBool,
+    /// How often it has become that.
+    pub(super) scribe_turns: watch::Sender<u64>,
     /// A heartbeat has been answered.
     pub(super) heard: AtomicBool,
     /// The last heartbeat was answered, and all that followed from it went well.
@@ -73,6 +77,8 @@ pub struct Bus {
     pub(super) counts: sight::Counts,
     /// A heartbeat is wanted now.
     pub(super) hurry: Notify,
+    /// What tags are called among what is shared.
+    names: Names,
     trail: Mutex<VecDeque<AuditLine>>,
     lost: AtomicU64,
 }
@@ -166,8 +172,10 @@ pub struct AuditLine {
 impl Bus {
     /// A bus that appends to `fleet` and applies to `ledger`, which follows that same log.
     pub fn new(fleet: Fleet, ledger: Arc<Ledger>) -> Self {
+        let settings = BusSettings::default();
         Self {
-            settings: BusSettings::default(),
+            names: Names::new(&settings.namespace, None),
+            settings,
             metrics: None,
             fleet,
             ledger,
@@ -177,6 +185,7 @@ impl Bus {
             recent: Mutex::default(),
             broken: AtomicBool::new(false),
             scribe: AtomicBool::new(false),
+            scribe_turns: watch::Sender::new(0),
             heard: AtomicBool::new(false),
             well: AtomicBool::new(true),
             timebase: Timebase::default(),
@@ -190,7 +199,7 @@ impl Bus {
     /// The same, on these terms.
     #[must_use]
     pub fn on(self, settings: BusSettings) -> Self {
-        Self { settings, ..self }
+        Self { names: Names::new(&settings.namespace, None), settings, ..self }
     }
 
     /// The same, counted by `metrics`.
@@ -255,7 +264,7 @@ impl Bus {
             self.hold_back(record);
         }
         let caught_up = self.catch_up(now).await;
-        if kept_back.is_none() && self.has_applied(receipt) {
+        if kept_back.is_none() && self.has_applied(receipt, place.epoch) {
             return Published::Logged(receipt);
         }
         // Appended, and not to be read back: it holds here all the same, and is appended once more.
@@ -265,10 +274,12 @@ impl Bus {
         Published::Queued(kept_back.or(caught_up.err()).unwrap_or(FleetError::Away))
     }
 
-    /// Whether this node has applied what `receipt` is for. In another epoch it has begun anew, which says the same.
-    pub(super) fn has_applied(&self, receipt: Receipt) -> bool {
+    /// Whether this node has applied what `receipt` is for, of which it was in epoch `before` when it asked for it. If it
+    /// has begun anew *since*, that says the same; if the log had begun anew before and the node does not know yet, nothing
+    /// does.
+    fn has_applied(&self, receipt: Receipt, before: Epoch) -> bool {
         let place = self.ledger.place();
-        place.epoch != receipt.epoch || place.number >= receipt.number
+        if place.epoch == receipt.epoch { place.number >= receipt.number } else { receipt.epoch == before }
     }
 
     /// Appends a change, and remembers it for a while: the log's master may die with it.
@@ -405,7 +416,8 @@ impl Bus {
     pub(super) fn append_of(&self, record: &Record) -> Append {
         let everything = record.tags.iter().any(|tag| tag == EVERYTHING);
         let shared = self.fleet.shares_entries();
-        let names = record.tags.iter().filter(|tag| shared && *tag != EVERYTHING).map(|tag| name_of(tag)).collect();
+        let names = record.tags.iter().filter(|tag| shared && *tag != EVERYTHING);
+        let names = names.map(|tag| Name(*self.names.tag(tag).bytes())).collect();
         Append::new(record.encode(), record.grade, names, everything)
     }
 
@@ -432,14 +444,6 @@ impl Bus {
     pub(super) fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a tag is called among what is shared.
-fn name_of(tag: &str) -> Name {
-    let digest = ring::digest::digest(&ring::digest::SHA256, tag.as_bytes());
-    let mut name = [0; 16];
-    name.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
-    Name(name)
 }
 
 /// Lines kept of the audit trail.

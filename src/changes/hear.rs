@@ -8,7 +8,8 @@
 //!
 //! Whatever may have been missed is answered by validation. When a subscription has been proven to work again after it may
 //! have been deaf, everything that its rules could name gets a *check* mark, which takes its number from the log like any
-//! other. Only the first subscription of a node needs none while another node of the fleet goes on listening.
+//! other. So does whoever becomes the scribe: the one before may have died with what it had heard. Only the first
+//! subscription of a node that is not the scribe needs none while another node of the fleet goes on listening.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,6 +91,7 @@ impl Hearing {
             return shutdown.await;
         }
         let mut heard = self.bus.fleet().listen(patterns);
+        let mut turns = self.bus.scribe_turns.subscribe();
         let mut first = true;
         // When to look whether somebody else has listened before this node did.
         let mut look = None;
@@ -98,6 +100,7 @@ impl Hearing {
             tokio::select! {
                 () = &mut shutdown => return,
                 () = at(clock, due) => self.append_held(clock.now()).await,
+                Ok(()) = turns.changed() => self.missed(clock.now()).await,
                 () = at(clock, look) => {
                     look = None;
                     self.mark_unless_others_listened(clock.now()).await;
@@ -162,8 +165,10 @@ impl Hearing {
             return;
         }
         self.counts.taken_over.fetch_add(due.len() as u64, Ordering::Relaxed);
-        // As purges: what a late record was meant to refine may have been changed again meanwhile.
-        let due = due.into_iter().map(|record| Record { grade: Grade::Hard, ..record });
+        // As purges: what a late record was meant to refine may have been changed again meanwhile. And under a name of
+        // their own, so that a late copy answers no later message of the same content.
+        let late = |record: Record| Record { grade: Grade::Hard, id: format!("{}-late", record.id), ..record };
+        let due = due.into_iter().map(late);
         // Queued or logged: either way it holds here and is not lost.
         let _ = self.bus.announce(due, now).await;
     }
@@ -213,8 +218,12 @@ impl Hearing {
         let _ = self.bus.announce(std::iter::once(record), now).await;
     }
 
-    /// This node has just begun to listen. If another has been heard of since, what was said before was heard by that one.
+    /// This node has just begun to listen. If another has been heard of since, what was said before was heard by that one;
+    /// but not if this one was to append it.
     async fn mark_unless_others_listened(&self, now: Moment) {
+        if self.bus.is_scribe() {
+            return self.missed(now).await;
+        }
         let settings = self.bus.settings();
         let listens = |member: &crate::fleet::Member| {
             member.node != settings.node && member.lease_left >= settings.delta.saturating_sub(settings.delta / 2)

@@ -71,6 +71,8 @@ impl Queue {
 /// again what it has seen of them.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
+    /// When this node last heard from the log.
+    contact: Option<Moment>,
     records: VecDeque<(Moment, Vec<String>)>,
     tags: usize,
 }
@@ -90,9 +92,17 @@ impl Recent {
         }
     }
 
-    /// All tags that were changed within `span`, each once.
-    pub(super) fn tags(&mut self, now: Moment, span: Duration) -> Vec<String> {
-        self.forget(now, span);
+    /// The log has been heard of at `now`, in the life that the changes belong to.
+    pub(super) fn in_contact(&mut self, now: Moment) {
+        self.contact = Some(now);
+    }
+
+    /// All tags that were changed within `span` before this node last heard from the log, each once: for how long it has
+    /// been cut off since does not matter.
+    pub(super) fn tags(&mut self, span: Duration) -> Vec<String> {
+        if let Some(contact) = self.contact {
+            self.forget(contact, span);
+        }
         let mut tags: Vec<String> = self.records.iter().flat_map(|(_, tags)| tags.iter().cloned()).collect();
         tags.sort_unstable();
         tags.dedup();

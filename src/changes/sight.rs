@@ -98,10 +98,15 @@ impl Bus {
     async fn hear(&self, beat: &Beat, sent: Moment, clock: &Clock) -> Result<(), FleetError> {
         let now = clock.now();
         self.timebase.learn(beat.time, sent, now);
-        self.scribe.store(beat.scribe, Ordering::Release);
+        if beat.scribe && !self.scribe.swap(true, Ordering::AcqRel) {
+            self.scribe_turns.send_modify(|turns| *turns += 1);
+        } else {
+            self.scribe.store(beat.scribe, Ordering::Release);
+        }
         {
             let _turn = self.turn.lock().await;
             self.reach(beat.place, now).await?;
+            self.recent().in_contact(now);
         }
         let place = self.ledger.place();
         if place.epoch == beat.place.epoch && place.number >= beat.place.number {
@@ -118,6 +123,8 @@ impl Bus {
         if place.epoch != end.epoch {
             self.broken.store(false, Ordering::Release);
             self.ledger.begin(end);
+            // Whoever waits for all nodes waits for this one's word that it has begun.
+            self.hurry.notify_one();
             self.counts.lag.store(0, Ordering::Relaxed);
             if !first {
                 self.counts.epochs.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +149,7 @@ impl Bus {
     /// The end of the old log may be lost: what was seen of it is appended again, as a purge. Until that has been done it
     /// waits with what could not be appended, and holds here.
     fn append_again(&self, now: Moment) {
-        let tags = self.recent().tags(now, self.settings.delta * 2);
+        let tags = self.recent().tags(self.settings.delta * 2);
         for tags in tags.chunks(super::bus::RECORD_TAGS) {
             self.hold_back(Record {
                 grade: Grade::Hard,

@@ -7,11 +7,12 @@ use toml::de::DeValue;
 
 use crate::fleet::{Credential, RedisSettings};
 use crate::serve::{FleetSettings, OnBlind, Unverified};
+use crate::store::{SealKeys, SharedSettings};
 
 use super::outside::{Outside, Surroundings};
 use super::problem::{Notes, Place, Wrong};
 use super::reader::Reader;
-use super::values::{duration_in, file, one_of, text, whole};
+use super::values::{LONGEST, duration_in, file, length_in, one_of, size_in, text, whole};
 
 /// How this node is one of a fleet.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ pub(super) fn redis(table: &Reader<'_>, around: Surroundings<'_>) -> (Option<Red
         Some(given) => given.read(notes, |value| located(value.to_owned())),
         None => written,
     };
-    let fleet = fleet(table);
+    let fleet = fleet(table, outside);
     let default = RedisSettings::new("");
     let settings = RedisSettings {
         ledger_url: self::url(table, "ledger", outside),
@@ -59,6 +60,8 @@ pub(super) fn redis(table: &Reader<'_>, around: Surroundings<'_>) -> (Option<Red
         pool: table.take("pool", whole(1..=64), default.pool),
         max_queue: table.take("max_queue", whole(16..=1_000_000), default.max_queue),
         log_retention: table.take("log_retention", whole(16..=100_000_000), default.log_retention),
+        // Marks outlive every entry that they may be asked about, also one that is on its way.
+        marks_ttl: fleet.shared.max_ttl + Duration::from_mins(10),
         ..default
     };
     let delta = table.take("delta", patience(100..=60_000), Duration::from_secs(2));
@@ -74,7 +77,7 @@ pub(super) fn redis(table: &Reader<'_>, around: Surroundings<'_>) -> (Option<Red
 }
 
 /// What a node does as one of a fleet, whatever the fleet is.
-fn fleet(table: &Reader<'_>) -> FleetSettings {
+fn fleet(table: &Reader<'_>, outside: &Outside) -> FleetSettings {
     let default = FleetSettings::default();
     let on_blind = one_of(&[("revalidate", OnBlind::Revalidate), ("serve", OnBlind::Serve)]);
     let unverified = one_of(&[("serve", Unverified::Serve), ("refuse", Unverified::Refuse)]);
@@ -82,6 +85,8 @@ fn fleet(table: &Reader<'_>) -> FleetSettings {
         on_blind: table.take("on_blind", on_blind, default.on_blind),
         unverified: table.take("unverified", unverified, default.unverified),
         blind_lifetime: table.take("blind_lifetime", patience(0..=86_400_000), default.blind_lifetime),
+        lease_wait: table.take("lease_wait", patience(0..=60_000), default.lease_wait),
+        shared: shared(table, default.shared, outside),
     };
     if fleet.on_blind == OnBlind::Serve {
         let wrong = Wrong::new("a node that has lost the log from sight serves what may have been purged");
@@ -91,6 +96,35 @@ fn fleet(table: &Reader<'_>) -> FleetSettings {
         );
     }
     fleet
+}
+
+/// What the nodes share of their entries.
+fn shared(table: &Reader<'_>, default: SharedSettings, outside: &Outside) -> SharedSettings {
+    SharedSettings {
+        max_object: table.take("max_object", size_in(1..=64 << 20), default.max_object),
+        max_ttl: table.take("max_ttl", duration_in(Duration::from_secs(1)..=LONGEST), default.max_ttl),
+        compress_above: table.take("compress_above", length_in(0..=1 << 30), default.compress_above),
+        max_waiting: table.take("max_waiting", whole(1..=1_000_000), default.max_waiting),
+        max_waiting_bytes: table.take("max_waiting_bytes", size_in(1 << 10..=16 << 30), default.max_waiting_bytes),
+        seal: seal(table, outside),
+    }
+}
+
+/// The keys that records are sealed with: the first seals, each of them opens.
+fn seal(table: &Reader<'_>, outside: &Outside) -> Option<SealKeys> {
+    let keys = table.list("seal", |value| outside.text(&text(value)?))?;
+    if keys.iter().any(|(_, in_clear)| *in_clear) {
+        let wrong = Wrong::new("this secret stands in the file in the clear");
+        table.warn("seal", wrong.hint("write \"env:NAME\" or \"file:PATH\" and keep the secret there").concealed());
+    }
+    let keys: Vec<String> = keys.into_iter().map(|(key, _)| key).collect();
+    match SealKeys::parse(&keys) {
+        Ok(keys) => Some(keys),
+        Err(problem) => {
+            table.complain("seal", Wrong::new(problem.to_string()).concealed());
+            None
+        }
+    }
 }
 
 /// A URL that says where Redis is, in the file or in what it names: there may be a password in it.

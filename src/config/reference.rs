@@ -166,6 +166,14 @@ pub const SETTINGS: &[Setting] = &[
     listed("redis", "blind_lifetime", "0s to 1d", r#""30s""#, r#""10s""#, "With on_blind = serve: how long after it was fetched an answer is served while the log is out of sight."),
     listed("redis", "unverified", "serve or refuse", r#""serve""#, r#""refuse""#, "Whether what should have been validated is served when the backend fails, too; marked detail=blind."),
 
+    listed("redis", "lease_wait", "0s to 1m", r#""300ms""#, r#""100ms""#, "How long a node waits for another one's fetch of the same key, beyond what is usual for the route, before it fetches for itself."),
+    listed("redis", "max_object", "size, up to 64MiB", r#""1MiB""#, r#""256KiB""#, "The largest body that is shared; larger ones stay in the memory of the node that fetched them."),
+    listed("redis", "max_ttl", "1s or more", r#""1d""#, r#""1h""#, "For how long an entry is shared at the most."),
+    listed("redis", "compress_above", "size, up to 1GiB", r#""1KiB""#, r#""4KiB""#, "From which size on shared entries are compressed."),
+    listed("redis", "max_waiting", "1 to 1000000", "1024", "256", "Entries that may wait to be written; more are dropped, and counted."),
+    listed("redis", "max_waiting_bytes", "size, 1KiB to 16GiB", r#""32MiB""#, r#""8MiB""#, "Bytes of bodies that may wait to be written."),
+    listed("redis", "seal", "one or two secrets", "", r#""0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0""#, "Seals shared entries with this key (64 hexadecimal digits); of two, the first seals and both open, so that keys can be changed."),
+
     listed("gateway", "name", "name", r#""forebay""#, r#""edge-1""#, "The gateway's name in Cache-Status, Via and CDN-Loop."),
     listed("gateway", "hosts", "list of hosts", "[]", r#"["api.example.com", "*.example.com"]"#, "The hosts served; others get 421. Empty: any."),
     listed("gateway", "trusted_proxies", "list of networks", "[]", r#"["10.0.0.0/8"]"#, "Proxies whose X-Forwarded-… and Forwarded are believed."),

@@ -190,8 +190,9 @@ impl InProcess {
         let now = self.now();
         let mut state = self.shared.lock();
         let place = state.place();
+        // A node that does not know this life has applied nothing of it until it says so.
         let applied = beating.applied.filter(|applied| applied.epoch == place.epoch);
-        let applied = applied.map_or(place.number, |applied| applied.number);
+        let applied = applied.map_or(0, |applied| applied.number);
         state.nodes.retain(|_, (_, until)| *until + REMEMBERED > now);
         state.nodes.insert(beating.node.clone(), (applied, now + beating.lease));
         let scribe = match &state.scribe {

@@ -48,6 +48,12 @@ impl Trail {
         self.reason = stale;
     }
 
+    /// Answered with what another node has fetched.
+    pub fn shared_hit(&mut self) {
+        self.outcome = Outcome::SharedHit;
+        self.reason = None;
+    }
+
     /// Answered with what was fetched to be kept.
     pub fn fetched(&mut self, reason: Option<Reason>, collapsed: bool, confirmed: bool, received: Moment) {
         self.outcome = match (collapsed, confirmed) {

@@ -20,6 +20,7 @@ use super::growing::Growing;
 use super::keep::{Candidate, Keep};
 use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
+use super::together::{Afterwards, Together, Turn};
 use super::{encode, keep};
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
@@ -63,11 +64,26 @@ pub struct Fill {
     pub interim: Option<InterimSink>,
     /// How long it is remembered that an answer could not be shared.
     pub uncacheable_for: std::time::Duration,
+    /// In a fleet: how to go about it with the others.
+    pub(super) together: Option<Box<Together>>,
+    /// What is owed to them afterwards.
+    pub(super) afterwards: Option<Afterwards>,
 }
 
 impl Fill {
     /// Runs to the end. `leader` tells those who wait.
     pub async fn run(mut self, leader: Leader) {
+        if let Some(together) = self.together.take() {
+            // In a box: a node on its own does not carry the room for it.
+            match Box::pin(together.turn(&mut self, &leader)).await {
+                Turn::Shared(entry) => return leader.shares(entry),
+                Turn::Fetch(hold) => {
+                    if let Some(afterwards) = &mut self.afterwards {
+                        afterwards.begins(hold);
+                    }
+                }
+            }
+        }
         let fetched = match self.ask(&leader).await {
             Ok(fetched) => fetched,
             Err(error) => return leader.fails(error),
@@ -76,8 +92,7 @@ impl Fill {
             return self.receive(leader, fetched).await;
         }
         if let Some(entry) = self.confirmed(&fetched) {
-            // A purge that came meanwhile makes the store refuse it; those who wait check for themselves.
-            let _ = self.store.keep(Arc::clone(&entry));
+            self.store_and_share(&entry);
             if let Some(stored) = self.validate.as_ref().filter(|_| entry.compressible) {
                 encode::hand_on(&self.store, stored, &entry);
             }
@@ -153,6 +168,9 @@ impl Fill {
                 let until = self.clock.now().mono + self.uncacheable_for;
                 self.drop_superseded(reason, fetched.head.status);
                 self.store.remember_uncacheable(self.key.clone(), reason, until);
+                if let Some(afterwards) = self.afterwards {
+                    afterwards.unshared(reason);
+                }
                 leader.lands_for_one(reason, fetched);
             }
         }
@@ -213,7 +231,7 @@ impl Fill {
     ///
     /// When the length is known, the piece that completes it is held back until the entry is kept: a client that has read
     /// its answer to the end and asks again finds it stored.
-    async fn stream(self, mut leader: Leader, draft: &Draft, mut body: crate::upstream::InBody) {
+    async fn stream(mut self, mut leader: Leader, draft: &Draft, mut body: crate::upstream::InBody) {
         let promised = body.exact_length();
         let mut last = None;
         let mut kept = true;
@@ -254,7 +272,7 @@ impl Fill {
         // Where the length was not known before, it is now.
         let compressible = draft.head.compressible && body.len() as u64 >= self.rule().compress.min_size;
         let entry = Arc::new(Entry::new(EntryParts { body, compressible, ..draft.head.parts() }));
-        let _ = self.store.keep(Arc::clone(&entry));
+        self.store_and_share(&entry);
         if let Some(last) = last {
             draft.body.append(last);
         }
@@ -262,10 +280,22 @@ impl Fill {
         leader.lands(entry);
     }
 
+    /// Keeps the answer, here and for the other nodes. A purge that came meanwhile makes the store refuse it; those who wait
+    /// check for themselves.
+    fn store_and_share(&mut self, entry: &Arc<Entry>) {
+        let kept = self.store.keep(Arc::clone(entry));
+        if let Some(afterwards) = self.afterwards.take().filter(|_| kept != Err(Reason::PurgedMeanwhile)) {
+            afterwards.kept(entry);
+        }
+    }
+
     /// The body turned out larger than what is kept: those who read go on, and nobody else joins.
-    fn give_up(&self, leader: &mut Leader, draft: &Draft) {
+    fn give_up(&mut self, leader: &mut Leader, draft: &Draft) {
         let until = self.clock.now().mono + self.uncacheable_for;
         self.store.remember_uncacheable(self.key.clone(), Reason::TooLarge, until);
+        if let Some(afterwards) = self.afterwards.take() {
+            afterwards.unshared(Reason::TooLarge);
+        }
         leader.closes();
         draft.body.release();
     }
@@ -295,7 +325,7 @@ impl Fill {
         }
     }
 
-    fn rule(&self) -> &Rule {
+    pub(super) fn rule(&self) -> &Rule {
         self.policy.rule(self.rule)
     }
 

@@ -7,6 +7,7 @@
 //! ```text
 //!             ┌──▶ Streaming(draft) ──▶ Landed(entry)
 //!   Asked ────┼──▶ Confirmed(entry)                       a 304 kept what was stored
+//!             ├──▶ Shared(entry)                          another node has fetched it
 //!             ├──▶ NotShareable(reason)                   each asker fetches for itself
 //!             ├──▶ Erred(error)                           a 5xx for whoever began it; the others try once, together
 //!             ├──▶ Failed(error)                          the same error for all: no convoy of attempts
@@ -70,6 +71,8 @@ pub enum Stage {
     Landed(Arc<Entry>),
     /// The same, and its body is the one that was stored before: the backend has confirmed it.
     Confirmed(Arc<Entry>),
+    /// A whole answer that another node had fetched. The backend was not asked.
+    Shared(Arc<Entry>),
     /// The answer is for whoever began the flight, who finds it with [`Flight::take`].
     NotShareable(Reason),
     /// The backend answered with an error that may not be shared; whoever began the flight finds it with
@@ -98,6 +101,8 @@ pub struct Flight {
     waiting: AtomicUsize,
     private: Mutex<Option<Fetched>>,
     first: Mutex<First>,
+    /// What can be served if the backend does not deliver.
+    stand_in: OnceLock<Arc<Entry>>,
 }
 
 /// The place at the body that is kept for whoever began the flight, so that no piece can pass before it sits down.
@@ -119,6 +124,7 @@ impl Flight {
             waiting: AtomicUsize::new(0),
             private: Mutex::new(None),
             first: Mutex::new(First::Gone),
+            stand_in: OnceLock::new(),
         })
     }
 
@@ -131,6 +137,11 @@ impl Flight {
     /// The ledger's number just before the backend was asked; `None` while it has not been.
     pub fn born(&self) -> Option<Born> {
         self.born.get().copied()
+    }
+
+    /// What was found on the way that can be served if the backend does not deliver.
+    pub fn stand_in(&self) -> Option<&Arc<Entry>> {
+        self.stand_in.get()
     }
 
     /// The stage it is in now.
@@ -296,6 +307,18 @@ impl Leader {
     /// A whole answer is here.
     pub fn lands(self, entry: Arc<Entry>) {
         self.ends(Stage::Landed(entry));
+    }
+
+    /// Another node has fetched it.
+    pub fn shares(self, entry: Arc<Entry>) {
+        self.ends(Stage::Shared(entry));
+    }
+
+    /// Notes what can be served if the backend does not deliver. The first one stays.
+    pub fn found(&self, entry: Arc<Entry>) {
+        let _ = self.flight.stand_in.set(entry);
+        // The stage is the same; those who wait for one look again.
+        self.flight.stage.send_modify(|_| ());
     }
 
     /// What was stored is as good as new.

@@ -16,11 +16,12 @@ use super::body::{Body, BoxError};
 use super::flight::Flights;
 use super::limits::Limits;
 use super::outlook::{Arrival, Outlook};
+use super::pace::Paces;
 use super::settings::GatewaySettings;
 use crate::changes::Bus;
 use crate::clock::{Clock, Moment};
 use crate::policy::Policy;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::telemetry::{AccessLog, FetchResult, Metrics};
 use crate::upstream::{FetchError, Fetched, InterimSink, Origin, OutBody};
 
@@ -64,13 +65,22 @@ struct Shared {
     access: AccessLog,
     flights: Arc<Flights>,
     limits: Arc<Limits>,
+    /// What the nodes of a fleet share; a node on its own has none.
+    fleet: Option<Arc<store::Shared>>,
+    paces: Paces,
 }
 
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
         let Parts { settings, policy, origins, store, bus, clock, metrics, access } = parts;
+        let fleet = bus.fleet();
+        let fleet = fleet
+            .shares_entries()
+            .then(|| store::Shared::new(fleet.clone(), &bus.settings().namespace, settings.fleet.shared.clone()));
         let shared = Shared {
+            fleet,
+            paces: Paces::new(policy.rules().len()),
             settings,
             policy: ArcSwap::from_pointee(policy),
             origins,
@@ -144,6 +154,16 @@ impl Gateway {
 
     pub(super) fn flights(&self) -> &Arc<Flights> {
         &self.shared.flights
+    }
+
+    /// What the nodes of the fleet share of their entries; `None` for a node on its own.
+    pub fn shared(&self) -> Option<&Arc<store::Shared>> {
+        self.shared.fleet.as_ref()
+    }
+
+    /// How long fetches usually take.
+    pub(super) fn paces(&self) -> &Paces {
+        &self.shared.paces
     }
 
     pub(super) fn limits(&self) -> &Arc<Limits> {

@@ -29,11 +29,13 @@ mod keep;
 mod limits;
 mod obtain;
 mod outlook;
+mod pace;
 mod pass;
 mod renew;
 mod respond;
 mod settings;
 mod shape;
+mod together;
 
 use std::sync::Arc;
 
@@ -154,14 +156,20 @@ impl Gateway {
         stale: Option<Reason>,
         now: Moment,
     ) -> Response<Body> {
-        let Journey { asked, routed, .. } = journey;
-        let status = CacheStatus {
-            hit: true,
-            ttl: Some(entry.facts.left(now)),
-            detail: Some(stale.map_or("memory", Reason::code)),
-            ..CacheStatus::default()
-        };
         trail.hit(stale);
+        self.stored(journey, entry, stale.map_or("memory", Reason::code), now)
+    }
+
+    /// Step 7 for what another node has fetched.
+    fn shared_hit(&self, journey: &Journey<'_>, trail: &mut Trail, entry: Arc<Entry>) -> Response<Body> {
+        trail.shared_hit();
+        self.stored(journey, entry, "shared", self.clock().now())
+    }
+
+    fn stored(&self, journey: &Journey<'_>, entry: Arc<Entry>, detail: &'static str, now: Moment) -> Response<Body> {
+        let Journey { asked, routed, .. } = journey;
+        let status =
+            CacheStatus { hit: true, ttl: Some(entry.facts.left(now)), detail: Some(detail), ..CacheStatus::default() };
         let entry = encode::suited(self.store(), entry, asked);
         let occasion = Occasion { settings: self.settings(), asked, rule: routed.rule, now };
         shape::shape(occasion, &entry, Source::Whole(entry.body.clone()), status)

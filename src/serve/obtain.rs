@@ -13,6 +13,7 @@ use super::forward::Outbound;
 use super::judge::{self, Fetch, Verdict};
 use super::outlook::Arrival;
 use super::shape::{self, Occasion};
+use super::together::{Afterwards, Together};
 use super::{Gateway, Journey, encode};
 use crate::policy::{CacheKey, KeyBuf, tags};
 use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
@@ -125,7 +126,7 @@ impl Gateway {
             unverified: false,
             share: true,
         };
-        if let Ok(fill) = self.fill(journey, &key, &fetch) {
+        if let Ok(fill) = self.fill(journey, &key, &fetch, true) {
             tokio::spawn(fill.run(leader));
         }
     }
@@ -149,7 +150,7 @@ impl Gateway {
         fetch: &Fetch,
         leader: Leader,
     ) -> Gets {
-        let fill = match self.fill(journey, key, fetch) {
+        let fill = match self.fill(journey, key, fetch, false) {
             Ok(fill) => fill,
             Err(reason) => return Gets::Answer(self.failed(journey, trail, reason)),
         };
@@ -157,9 +158,11 @@ impl Gateway {
         // Who waits for the whole reads nothing of it meanwhile, and must not hold it up.
         let place = (!wants_whole(journey)).then(|| flight.attend());
         tokio::spawn(fill.run(leader));
-        let patience = fetch.fallback.as_ref().map(|_| self.settings().stale_after);
-        let Some(stage) = wait(&flight, patience, wants_whole(journey)).await else {
-            return Gets::Answer(self.stale(journey, trail, fetch, Reason::BackendTimeout));
+        let stale_after = self.settings().stale_after;
+        let patience = fetch.fallback.as_ref().map(|_| stale_after);
+        let Some(stage) = wait(&flight, patience, stale_after, wants_whole(journey)).await else {
+            let fetch = self.with_stand_in(journey, fetch, &flight);
+            return Gets::Answer(self.stale(journey, trail, &fetch, Reason::BackendTimeout));
         };
         match stage {
             Stage::NotShareable(reason) => match flight.take() {
@@ -181,6 +184,10 @@ impl Gateway {
                 }
                 None => Gets::Erred(error),
             },
+            Stage::Failed(error) => {
+                let fetch = self.with_stand_in(journey, fetch, &flight);
+                Gets::Answer(self.fetch_failed(journey, trail, &fetch, &error))
+            }
             stage => self.use_stage(journey, trail, fetch, stage, place.as_ref(), false),
         }
     }
@@ -197,16 +204,22 @@ impl Gateway {
             return Gets::Answer(self.failed(journey, trail, Reason::TooManyRequests));
         };
         let timeout = self.settings().waiter_timeout;
-        let patience = if fetch.fallback.is_some() { self.settings().stale_after.min(timeout) } else { timeout };
-        let Some(stage) = wait(flight, Some(patience), wants_whole(journey)).await else {
+        let stale_after = self.settings().stale_after.min(timeout);
+        let patience = if fetch.fallback.is_some() { stale_after } else { timeout };
+        let Some(stage) = wait(flight, Some(patience), stale_after, wants_whole(journey)).await else {
+            let fetch = self.with_stand_in(journey, fetch, flight);
             return match fetch.fallback {
-                Some(_) => Gets::Answer(self.stale(journey, trail, fetch, Reason::BackendTimeout)),
+                Some(_) => Gets::Answer(self.stale(journey, trail, &fetch, Reason::BackendTimeout)),
                 None => Gets::Alone(Reason::WaitTimeout),
             };
         };
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
-            Stage::Landed(entry) | Stage::Confirmed(entry) => Some(entry),
+            Stage::Landed(entry) | Stage::Confirmed(entry) | Stage::Shared(entry) => Some(entry),
+            Stage::Failed(error) => {
+                let fetch = self.with_stand_in(journey, fetch, flight);
+                return Gets::Answer(self.fetch_failed(journey, trail, &fetch, error));
+            }
             _ => None,
         };
         if let Some(head) = head {
@@ -240,6 +253,7 @@ impl Gateway {
             Stage::Erred(error, _) => Gets::Erred(error),
             Stage::NotShareable(reason) => Gets::Alone(reason),
             Stage::Failed(error) => Gets::Answer(self.fetch_failed(journey, trail, fetch, &error)),
+            Stage::Shared(entry) => Gets::Answer(self.shared_hit(journey, trail, entry)),
             Stage::Landed(entry) => {
                 let how = How { collapsed, ..How::default() };
                 Gets::Answer(self.landed(journey, trail, fetch, entry, how))
@@ -327,7 +341,7 @@ impl Gateway {
         self.hit(journey, trail, Arc::clone(entry), Some(why), self.clock().now())
     }
 
-    fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch) -> Result<Fill, Reason> {
+    fn fill(&self, journey: &Journey<'_>, key: &CacheKey, fetch: &Fetch, refresh: bool) -> Result<Fill, Reason> {
         let Journey { asked, routed, forwarded, .. } = journey;
         let rule = routed.rule;
         let origin = self.backend(&rule.origin).ok_or(Reason::BackendRefused)?;
@@ -352,7 +366,31 @@ impl Gateway {
             born: journey.arrival.place,
             interim: (journey.interim)(),
             uncacheable_for: UNCACHEABLE_FOR,
+            together: self.together(journey, fetch, refresh).map(Box::new),
+            afterwards: Afterwards::of(self, rule.id),
         })
+    }
+
+    /// How to go about a fetch with the other nodes, if there are any and what they have would do: not for a client that
+    /// wants the backend's word, and not for what concerns this client alone.
+    fn together(&self, journey: &Journey<'_>, fetch: &Fetch, refresh: bool) -> Option<Together> {
+        let shared = self.shared()?;
+        let wanted = fetch.share && fetch.forward != Forward::Request && !journey.outlook.wants_later();
+        wanted.then(|| Together {
+            gateway: self.clone(),
+            shared: Arc::clone(shared),
+            class: Class::of(&journey.asked.facts),
+            refresh,
+        })
+    }
+
+    /// The same fetch, with what was found on its way to stand in for the backend.
+    fn with_stand_in(&self, journey: &Journey<'_>, fetch: &Fetch, flight: &Flight) -> Fetch {
+        let found = flight.stand_in().filter(|entry| {
+            entry.vary.matches(&journey.asked.headers) && journey.arrival.admits(entry, self.store().ledger())
+        });
+        let fallback = fetch.fallback.as_ref().or(found).map(Arc::clone);
+        Fetch { fallback, ..fetch.clone() }
     }
 
     /// An answer that is not kept goes through; but one that is too large to be kept, and of which the client wants only
@@ -382,17 +420,23 @@ fn variant(names: &[HeaderName], journey: &Journey<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Waits for a stage that can be acted upon; `None` when patience ran out first.
-async fn wait(flight: &Flight, patience: Option<Duration>, whole: bool) -> Option<Stage> {
+/// Waits for a stage that can be acted upon; `None` when patience ran out first. Once something has been found that can
+/// stand in for the backend, patience is no longer than `stale_after`.
+async fn wait(flight: &Flight, patience: Option<Duration>, stale_after: Duration, whole: bool) -> Option<Stage> {
     let ready = |stage: &Stage| match stage {
         Stage::Asked => false,
         Stage::Streaming(_) => !whole,
         _ => true,
     };
-    match patience {
-        Some(patience) => tokio::time::timeout(patience, flight.reaches(ready)).await.ok(),
-        None => Some(flight.reaches(ready).await),
+    let something = flight.reaches(|stage| ready(stage) || flight.stand_in().is_some());
+    let stage = match patience {
+        Some(patience) => tokio::time::timeout(patience, something).await.ok()?,
+        None => something.await,
+    };
+    if ready(&stage) {
+        return Some(stage);
     }
+    tokio::time::timeout(stale_after, flight.reaches(ready)).await.ok()
 }
 
 /// A part can be cut from a whole only when the whole is there.

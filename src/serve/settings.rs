@@ -6,8 +6,10 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::store::SharedSettings;
+
 /// The gateway as one node among proxies: its name, whom it believes, how long it lets clients wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct GatewaySettings {
     /// The name in Cache-Status, Via and CDN-Loop; a token. Default `forebay`.
     pub name: String,
@@ -39,7 +41,7 @@ pub struct GatewaySettings {
 }
 
 /// What a node does as one of a fleet. Without meaning for a node on its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FleetSettings {
     /// What is done with stored answers while the log of changes is out of sight. Default [`OnBlind::Revalidate`].
     pub on_blind: OnBlind,
@@ -49,6 +51,11 @@ pub struct FleetSettings {
     /// With [`OnBlind::Serve`]: for how long after the backend was asked for it an answer is used while the log is out of
     /// sight. Default 30 s.
     pub blind_lifetime: Duration,
+    /// How long a node waits for another one's fetch, beyond what is usual for the route, before it fetches for itself.
+    /// Default 300 ms.
+    pub lease_wait: Duration,
+    /// What the nodes share of their entries.
+    pub shared: SharedSettings,
 }
 
 /// What is done with stored answers while the log of changes is out of sight, so that they may have been changed.
@@ -71,7 +78,13 @@ pub enum Unverified {
 
 impl Default for FleetSettings {
     fn default() -> Self {
-        Self { on_blind: OnBlind::Revalidate, unverified: Unverified::Serve, blind_lifetime: Duration::from_secs(30) }
+        Self {
+            on_blind: OnBlind::Revalidate,
+            unverified: Unverified::Serve,
+            blind_lifetime: Duration::from_secs(30),
+            lease_wait: Duration::from_millis(300),
+            shared: SharedSettings::default(),
+        }
     }
 }
 

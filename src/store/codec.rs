@@ -289,5 +289,5 @@ fn proved<'r>(record: &'r [u8], head: &Head, expected: &Expected<'_>) -> Result<
 
 /// The record carries nothing else of a birth: what counts on one node only means nothing on another.
 fn born(head: &Head) -> Born {
-    Born { epoch: Epoch(head.epoch), number: head.number, tick: 0, at: Duration::ZERO }
+    Born::elsewhere(Epoch(head.epoch), head.number)
 }

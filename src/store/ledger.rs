@@ -71,6 +71,13 @@ pub struct Born {
     pub at: Duration,
 }
 
+impl Born {
+    /// The birth of what another node has fetched. What counts on that node only means nothing here.
+    pub fn elsewhere(epoch: Epoch, number: u64) -> Self {
+        Self { epoch, number, tick: 0, at: Duration::ZERO }
+    }
+}
+
 /// Whether this node knows what has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {

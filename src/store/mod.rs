@@ -10,8 +10,8 @@
 //!   └───── Ledger: marks per tag, fed by changes::Bus from the fleet's log of Records
 //! ```
 //!
-//! What nodes share through Redis has its form here too, as bytes in and bytes out: the record of an entry ([`codec`]), the
-//! name it goes by ([`Names`]), and its seal ([`SealKeys`]).
+//! What nodes share has its form here too, as bytes in and bytes out: the record of an entry ([`codec`]), the name it goes
+//! by ([`Names`]), and its seal ([`SealKeys`]). [`Shared`] is where such records are looked up and left.
 
 pub mod codec;
 mod entry;
@@ -24,6 +24,7 @@ mod record;
 #[cfg(test)]
 mod samples;
 mod seal;
+mod shared;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use memory::Memory;
 pub use naming::{EntryName, Names, TagName};
 pub use record::{EVERYTHING, Grade, Record};
 pub use seal::{BadKey, SealKeys};
+pub use shared::{Hold, Leased, Looked, Shared, SharedSettings, SharedStats, Wanted};
 use shelf::Limits;
 pub use shelf::Shelf;
 
@@ -181,6 +183,26 @@ impl Store {
         }
         let kept = self.memory.edit(entry.key.clone(), move |shelf| match self.ledger.standing(&entry) {
             Standing::Void => None,
+            _ => shelf.with(entry, &self.limits),
+        });
+        if kept { Ok(()) } else { Err(Reason::PurgedMeanwhile) }
+    }
+
+    /// Stores what another node has fetched, unless something newer of the same variant is there by now: it may have been
+    /// long on its way.
+    ///
+    /// # Errors
+    /// As [`Store::keep`]; [`Reason::PurgedMeanwhile`] also for what is no longer the newest.
+    pub fn promote(&self, entry: Arc<Entry>) -> Result<(), Reason> {
+        if entry.body.len() as u64 > self.max_object {
+            return Err(Reason::TooLarge);
+        }
+        if u64::from(entry.weight()) > self.memory.capacity() {
+            return Err(Reason::NotAdmitted);
+        }
+        let kept = self.memory.edit(entry.key.clone(), move |shelf| match self.ledger.standing(&entry) {
+            Standing::Void => None,
+            _ if shelf.has_newer(&entry) => None,
             _ => shelf.with(entry, &self.limits),
         });
         if kept { Ok(()) } else { Err(Reason::PurgedMeanwhile) }

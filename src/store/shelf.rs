@@ -99,6 +99,12 @@ impl Shelf {
         Some(next)
     }
 
+    /// Is there an answer of the same variant and epoch that is more recent than `entry`?
+    pub(super) fn has_newer(&self, entry: &Entry) -> bool {
+        let same = |held: &&Arc<Entry>| held.vary == entry.vary && held.born.epoch == entry.born.epoch;
+        self.variants.iter().filter(same).any(|held| recency(held) > recency(entry))
+    }
+
     /// The same, remembered as not shareable.
     pub(super) fn with_uncacheable(&self, reason: Reason, until_mono: Duration) -> Self {
         Self { uncacheable: Some((reason, until_mono)), ..self.clone() }

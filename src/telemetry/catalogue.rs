@@ -169,6 +169,8 @@ label! {
     Outcome {
         /// Answered from memory, fresh.
         MemoryHit = "memory-hit",
+        /// Answered with what another node of the fleet had fetched.
+        SharedHit = "shared-hit",
         /// Answered from memory, stale and permitted.
         StaleHit = "stale-hit",
         /// The backend confirmed what was stored.
@@ -189,7 +191,7 @@ label! {
 impl Outcome {
     /// Whether the backend had nothing to do with the answer.
     pub const fn is_hit(self) -> bool {
-        matches!(self, Self::MemoryHit | Self::StaleHit)
+        matches!(self, Self::MemoryHit | Self::SharedHit | Self::StaleHit)
     }
 }
 

@@ -7,6 +7,9 @@
 
 mod backend;
 mod chaos;
+mod contract;
+mod ledger;
+mod outages;
 mod redis;
 
 // The gateway's process and the raw client are those of the suite on the wire, which uses more of them.

@@ -24,7 +24,7 @@ pub async fn all(askers: Vec<JoinHandle<Said>>) -> Vec<Said> {
 
 /// S-01.
 #[tokio::test(start_paused = true)]
-async fn a_thousand_askers_of_a_cold_key_are_one_request() {
+async fn s_01_a_thousand_askers_of_a_cold_key_are_one_request() {
     let t = Talk::new();
     let held = t.origin("/p").replies("v1").with("cache-control: max-age=10").holds();
     let askers = crowd(&t, 1_000, "/p").await;
@@ -45,7 +45,7 @@ async fn a_thousand_askers_of_a_cold_key_are_one_request() {
 
 /// S-02.
 #[tokio::test(start_paused = true)]
-async fn whoever_began_the_fetch_may_leave_at_any_point() {
+async fn s_02_whoever_began_the_fetch_may_leave_at_any_point() {
     for (sent, name) in
         [(0, "before the head"), (0, "at the first byte"), (50, "half-way"), (99, "before the last byte")]
     {
@@ -89,7 +89,7 @@ async fn whoever_began_the_fetch_may_leave_at_any_point() {
 
 /// S-03.
 #[tokio::test(start_paused = true)]
-async fn three_hundred_askers_may_leave_one_after_the_other() {
+async fn s_03_three_hundred_askers_may_leave_one_after_the_other() {
     let t = Talk::new();
     let held = t.origin("/p").replies("v1").with("cache-control: max-age=10").holds();
     for _ in 0..300 {
@@ -140,7 +140,7 @@ async fn who_comes_while_the_body_streams_reads_it_from_its_first_byte() {
 
 /// S-07.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_nothing_slows_nobody() {
+async fn s_07_a_client_that_reads_nothing_slows_nobody() {
     let t = Talk::new();
     let held = t.origin("/p").holds();
     let (first, second) = (tokio::spawn(t.get("/p").begin()), tokio::spawn(t.get("/p").begin()));
@@ -163,7 +163,7 @@ async fn a_client_that_reads_nothing_slows_nobody() {
 
 /// S-08.
 #[tokio::test(start_paused = true)]
-async fn a_thousand_readers_of_a_stale_key_are_one_refresh_and_nobody_waits() {
+async fn s_08_a_thousand_readers_of_a_stale_key_are_one_refresh_and_nobody_waits() {
     let t = Talk::new();
     t.origin("/p").replies("v1").with("cache-control: max-age=10, stale-while-revalidate=30").with("etag: \"1\"");
     t.get("/p").await.is("v1");
@@ -182,7 +182,7 @@ async fn a_thousand_readers_of_a_stale_key_are_one_refresh_and_nobody_waits() {
 
 /// S-10.
 #[tokio::test(start_paused = true)]
-async fn get_head_and_range_of_one_cold_key_are_one_fetch_of_the_whole() {
+async fn s_10_get_head_and_range_of_one_cold_key_are_one_fetch_of_the_whole() {
     let t = Talk::new();
     let held = t.origin("/p").replies("0123456789").with("cache-control: max-age=10").with("etag: \"1\"").holds();
     let part = t.get("/p").with("range: bytes=2-4").start();
@@ -234,7 +234,7 @@ async fn askers_of_several_variants_wait_once_and_then_by_variant() {
 
 /// S-05, LK-05.
 #[tokio::test(start_paused = true)]
-async fn an_answer_for_one_is_given_to_nobody_else_and_holds_nobody_up() {
+async fn s_05_an_answer_for_one_is_given_to_nobody_else_and_holds_nobody_up() {
     for refusal in ["cache-control: no-store", "cache-control: private, max-age=10", "set-cookie: id=1"] {
         let t = Talk::new();
         let first = t.origin("/p").holds();

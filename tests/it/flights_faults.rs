@@ -25,7 +25,7 @@ fn codes(answers: &[Said]) -> Vec<u16> {
 
 /// S-04.
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_refuses_is_asked_once_and_all_hear_of_it() {
+async fn s_04_a_backend_that_refuses_is_asked_once_and_all_hear_of_it() {
     let t = Talk::new();
     let held = t.origin("/p").refuses().holds();
     let askers = crowd(&t, 1_000, "/p").await;
@@ -53,7 +53,7 @@ async fn a_backend_that_never_answers_costs_all_the_same_time_and_one_request() 
 
 /// A 500 is not to be shared (RFC 9111 §4), and may be the first asker's own fault: the others try once more, together.
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_answers_500_is_asked_twice_for_a_thousand() {
+async fn s_04_a_backend_that_answers_500_is_asked_twice_for_a_thousand() {
     for status in [500, 502, 503, 504] {
         let t = Talk::new();
         let held = t.origin("/p").replies("oops").code(status).holds();
@@ -183,7 +183,7 @@ async fn a_body_that_falls_silent_ends_for_all_who_read_it() {
 
 /// S-06.
 #[tokio::test(start_paused = true)]
-async fn who_has_waited_too_long_asks_for_itself_within_the_backends_cap() {
+async fn s_06_who_has_waited_too_long_asks_for_itself_within_the_backends_cap() {
     let t = Talk::with("[origin]\nurl = \"http://backend.test\"\nmax_concurrent = 8\nfirst_byte_timeout = \"1m\"\n");
     let stuck = t.origin("/p").replies("v1").with("cache-control: max-age=10").holds();
     let askers = crowd(&t, 100, "/p").await;
@@ -227,7 +227,7 @@ async fn no_more_may_wait_than_there_are_seats() {
 
 /// S-11.
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_fetch_is_an_error_for_all_and_leaves_nothing_behind() {
+async fn s_11_a_panic_in_the_fetch_is_an_error_for_all_and_leaves_nothing_behind() {
     let t = Talk::new();
     let held = t.origin("/p").panics().holds();
     let askers = crowd(&t, 1_000, "/p").await;
@@ -265,7 +265,7 @@ async fn a_panic_in_the_middle_of_a_body_breaks_it_off_for_all() {
 
 /// S-12.
 #[tokio::test(start_paused = true)]
-async fn beyond_the_backends_cap_some_wait_and_the_rest_are_turned_away() {
+async fn s_12_beyond_the_backends_cap_some_wait_and_the_rest_are_turned_away() {
     let t = Talk::with(
         "[origin]\nurl = \"http://backend.test\"\nmax_concurrent = 2\nmax_queue = 3\nqueue_timeout = \"1s\"\n",
     );

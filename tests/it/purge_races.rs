@@ -20,7 +20,7 @@ fn selectors() -> [Selector; 4] {
 
 /// F-01, F-04: nobody knows the tags of what is being fetched before its head arrives.
 #[tokio::test(start_paused = true)]
-async fn who_asks_after_the_purge_gets_what_was_fetched_after_it() {
+async fn f_01_f_04_who_asks_after_the_purge_gets_what_was_fetched_after_it() {
     for selector in selectors() {
         for purge in [Purge::Hard, Purge::Soft] {
             let t = Talk::new();
@@ -91,7 +91,7 @@ async fn a_late_answer_does_not_replace_what_was_fetched_after_the_purge() {
 
 /// F-06.
 #[tokio::test(start_paused = true)]
-async fn a_purge_in_the_middle_of_a_body_leaves_its_readers_alone_and_admits_no_new_ones() {
+async fn f_06_a_purge_in_the_middle_of_a_body_leaves_its_readers_alone_and_admits_no_new_ones() {
     for selector in selectors() {
         let t = Talk::new();
         let held = t.origin("/p").holds();
@@ -130,7 +130,7 @@ async fn who_waits_for_a_part_of_a_purged_body_is_told_by_when_it_asked() {
 
 /// F-03.
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_ends_after_the_purge_brings_nothing_back() {
+async fn f_03_a_refresh_that_ends_after_the_purge_brings_nothing_back() {
     for answer in ["304", "200"] {
         let t = Talk::new();
         t.origin("/p").replies("v1").with("cache-control: max-age=10, stale-while-revalidate=60").with("etag: \"1\"");
@@ -193,7 +193,7 @@ async fn what_fails_after_the_purge_is_not_hidden_by_what_was_purged() {
 
 /// F-07.
 #[tokio::test(start_paused = true)]
-async fn a_write_that_overtakes_a_fetch_wins() {
+async fn f_07_a_write_that_overtakes_a_fetch_wins() {
     for method in ["POST", "PUT", "PATCH", "DELETE", "BREW"] {
         let t = Talk::new();
         let reading = t.origin("/p").holds();

@@ -8,8 +8,9 @@ local this, refusal = life()
 if not this then return refusal end
 local time = now()
 
--- A node that does not know this life begins where the log ends now: it is counted by everyone who appends after it.
-local applied = this.number
+-- A node that does not know this life has applied nothing of it, whatever it will begin with: until it says so it may
+-- still go on by what it knew. From here on it is counted by everyone who appends.
+local applied = 0
 if ARGV[5] == this.epoch then applied = count(ARGV[6]) or applied end
 
 local nodes = redis.pcall('HGETALL', NODES)

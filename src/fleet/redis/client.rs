@@ -18,9 +18,9 @@ use fred::types::config::Options;
 use fred::types::{ConnectHandle, Value};
 use tokio::task::AbortHandle;
 
-use super::connect::Plan;
-use super::stats::Stats;
-use crate::breaker::{Admission, Breaker, BreakerSettings, Outcome};
+use super::connect::{HELD_BACK, Plan};
+use super::stats::{self, Stats};
+use crate::breaker::{Admission, Breaker, BreakerSettings, BreakerState, Outcome};
 use crate::clock::Clock;
 use crate::fleet::FleetError;
 
@@ -52,13 +52,8 @@ struct Built {
 }
 
 impl Role {
-    pub(super) fn new(plan: Plan, breaker: BreakerSettings, clock: &Clock, stats: &Arc<Stats>) -> Arc<Self> {
-        Arc::new(Self {
-            breaker: Breaker::new(breaker),
-            clock: clock.clone(),
-            stats: Arc::clone(stats),
-            plan: Arc::new(plan),
-        })
+    pub(super) fn new(plan: Arc<Plan>, breaker: BreakerSettings, clock: &Clock, stats: &Arc<Stats>) -> Arc<Self> {
+        Arc::new(Self { breaker: Breaker::new(breaker), clock: clock.clone(), stats: Arc::clone(stats), plan })
     }
 
     /// What went wrong, for whoever asked; counted.
@@ -119,7 +114,11 @@ impl Link {
         let admission = role.breaker.admit(started);
         let answer = self.client().with_options(&options).ping::<Value>(None).await;
         let now = role.clock.now();
-        if let Admission::Yes(ticket) = admission {
+        // A ping that is answered says little while others ask: it must not speak for a server that fails them.
+        let trusted = role.breaker.state() == BreakerState::Admitting;
+        if let Admission::Yes(ticket) = admission
+            && (answer.is_err() || !trusted)
+        {
             role.breaker.record(ticket, judge(&answer, now.since(started)), now);
         }
         answer.map(drop).map_err(|error| role.failed(&error))
@@ -137,6 +136,11 @@ impl Link {
     /// mistake in its settings.
     pub(super) fn has_ended(&self) -> bool {
         self.built.load().task.is_finished()
+    }
+
+    /// Ends the client, until [`Link::rebuild`].
+    pub(super) fn rest(&self) {
+        self.built.load().task.abort();
     }
 
     /// Throws the client away and makes another.
@@ -205,26 +209,13 @@ fn judge(answer: &Result<Value, Error>, took: Duration) -> Outcome {
 fn translate(error: &Error) -> (FleetError, &'static str) {
     let details = error.details();
     let word = details.split_whitespace().next().unwrap_or_default();
-    const REFUSALS: &[&str] = &[
-        "READONLY",
-        "LOADING",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "OOM",
-        "NOAUTH",
-        "WRONGPASS",
-        "NOPERM",
-        "WRONGTYPE",
-        "BUSY",
-        "MISCONF",
-        "NOREPLICAS",
-    ];
-    if let Some(code) = REFUSALS.iter().find(|code| **code == word) {
+    if let Some(code) = stats::refusal(word) {
         return (FleetError::Refused(shortened(details)), code);
     }
     match error.kind() {
         ErrorKind::Timeout => (FleetError::Timeout, "timeout"),
         ErrorKind::Canceled | ErrorKind::Routing => (FleetError::Away, "away"),
+        ErrorKind::IO if details == HELD_BACK => (FleetError::Away, "away"),
         ErrorKind::Backpressure => (FleetError::Busy, "busy"),
         ErrorKind::IO | ErrorKind::Tls | ErrorKind::Sentinel => (FleetError::Broken(shortened(details)), "broken"),
         ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::NotFound => {

@@ -6,13 +6,12 @@
 //!
 //! Passwords: where one server is asked, fred asks [`Gate`] before each connection, which reads a password file anew,
 //! and after a refusal lets two attempts through in each second at the most. Under sentinels fred would hand the same
-//! password to the sentinels, so there the password is read whenever the client is built, and the client is rebuilt.
+//! password to the sentinels, so there the password is read whenever the client is built; a client that was refused rests for some seconds and is built anew.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::socket2::TcpKeepalive;
@@ -36,6 +35,21 @@ const CONNECT: Duration = Duration::from_millis(500);
 /// Pauses between attempts to connect: the first, and the longest.
 const FIRST_PAUSE: u32 = 50;
 const LONGEST_PAUSE: u32 = 300;
+
+/// What a URL may begin with, TLS apart.
+const SCHEMES: &[&str] = &[
+    "redis",
+    "redis-cluster",
+    "redis-sentinel",
+    "redis+unix",
+    "valkey",
+    "valkey-cluster",
+    "valkey-sentinel",
+    "valkey+unix",
+];
+
+/// What fred is told instead of a password while attempts are held back.
+pub(super) const HELD_BACK: &str = "held back: the password was refused a moment ago";
 
 /// After a refused password, attempts come no closer to one another than this.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
@@ -62,6 +76,10 @@ impl Plan {
     /// Reads the URL; `home` is the key whose server is meant by commands that name no key.
     pub(super) fn new(settings: &RedisSettings, url: &str, home: &str, clock: &Clock) -> Result<Self, Unusable> {
         let (plain, tls) = plain(url);
+        if !SCHEMES.iter().any(|scheme| plain.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("://"))) {
+            let schemes = "redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://";
+            return Err(Unusable(format!("the URL of Redis begins with {schemes}")));
+        }
         let mut config = Config::from_url(&plain).map_err(|error| {
             Unusable(format!("{} is no URL of a Redis server: {}", without_secrets(url), error.kind().to_str()))
         })?;
@@ -84,8 +102,7 @@ impl Plan {
             clock: clock.clone(),
             username: username.clone(),
             password: password.clone(),
-            refused: AtomicU64::new(0),
-            next: AtomicU64::new(0),
+            state: Mutex::default(),
         });
         if !config.server.is_sentinel() {
             config.credential_provider = Some(Arc::<Gate>::clone(&gate));
@@ -167,7 +184,17 @@ impl Plan {
 
     /// A refused password was seen.
     pub(super) fn refused(&self) {
-        self.gate.refused.store(self.gate.now(), Ordering::Relaxed);
+        self.gate.state().refused = true;
+    }
+
+    /// Whether attempts with a refused password go on unless somebody stops them: fred's own, under sentinels.
+    pub(super) fn needs_rest(&self) -> bool {
+        self.config.credential_provider.is_none() && self.gate.state().refused
+    }
+
+    /// A connection stands: the password is right.
+    pub(super) fn accepted(&self) {
+        self.gate.state().refused = false;
     }
 
     /// How often a command is written. Following a redirection counts as another time; losing a connection does not lead
@@ -182,25 +209,36 @@ struct Gate {
     clock: Clock,
     username: Option<String>,
     password: Option<Credential>,
-    /// When a password was last refused, and when the next attempt may be made; milliseconds, zero for never.
-    refused: AtomicU64,
-    next: AtomicU64,
+    state: Mutex<GateState>,
+}
+
+#[derive(Default)]
+struct GateState {
+    refused: bool,
+    /// The password that was handed out last, and when.
+    last: Option<String>,
+    at: Duration,
 }
 
 impl Gate {
-    fn now(&self) -> u64 {
-        u64::try_from(self.clock.now().mono.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    // Nothing that holds it can panic half-way.
+    fn state(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an attempt may be made now. Counts it.
-    fn opens(&self) -> bool {
-        let (now, pause) = (self.now(), u64::try_from(REFUSED_PAUSE.as_millis()).unwrap_or(u64::MAX));
-        let refused = self.refused.load(Ordering::Relaxed);
-        if refused == 0 || now.saturating_sub(refused) > pause.saturating_mul(20) {
-            return true;
+    /// Whether this password may be tried now. Another one than before always may.
+    fn opens(&self, password: &str) -> bool {
+        let now = self.clock.now().mono;
+        let mut state = self.state();
+        if state.last.as_deref() != Some(password) {
+            state.refused = false;
+            state.last = Some(password.to_owned());
         }
-        let next = self.next.load(Ordering::Relaxed);
-        now >= next && self.next.compare_exchange(next, now + pause, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let opens = !state.refused || now.saturating_sub(state.at) >= REFUSED_PAUSE;
+        if opens {
+            state.at = now;
+        }
+        opens
     }
 }
 
@@ -219,13 +257,17 @@ impl CredentialProvider for Gate {
     {
         Box::pin(async move {
             let failed = |why: String| fred::error::Error::new(fred::error::ErrorKind::IO, why);
-            if !self.opens() {
-                return Err(failed("the password was refused; the next attempt is made a little later".to_owned()));
+            let password = match self.password.clone() {
+                None => None,
+                Some(credential) => {
+                    let read = tokio::task::spawn_blocking(move || credential.read()).await;
+                    Some(read.unwrap_or_else(|_| Err("the password cannot be read".to_owned())).map_err(failed)?)
+                }
+            };
+            if !self.opens(password.as_deref().unwrap_or_default()) {
+                return Err(failed(HELD_BACK.to_owned()));
             }
-            let Some(credential) = self.password.clone() else { return Ok((self.username.clone(), None)) };
-            let read = tokio::task::spawn_blocking(move || credential.read()).await;
-            let password = read.unwrap_or_else(|_| Err("the password cannot be read".to_owned())).map_err(failed)?;
-            Ok((self.username.clone(), Some(password)))
+            Ok((self.username.clone(), password))
         })
     }
 }

@@ -28,6 +28,10 @@ const MISSES: u32 = 2;
 /// A client that has not been connected for so many looks in a row is made anew, with what is in the password file then.
 const LOST: u32 = 50;
 
+/// How long a client rests whose password was refused, where nothing else holds it back. All of them together make no more
+/// than two attempts in a second.
+pub(super) const REST: Duration = Duration::from_secs(5);
+
 /// Looks between two questions after memory and its policy.
 const REMINDER: u32 = 5;
 
@@ -44,9 +48,14 @@ pub(super) async fn keep(link: Arc<Link>, pings: bool, remembers: bool) {
         }
         if !link.is_connected() {
             (missed, lost, unasked) = (0, lost + 1, 0);
+            if link.role.plan.needs_rest() {
+                link.rest();
+                tokio::time::sleep(REST).await;
+            }
             continue;
         }
         lost = 0;
+        link.role.plan.accepted();
         if remembers {
             if unasked == 0 {
                 look_at_memory(&link).await;

@@ -9,7 +9,8 @@
 -- ARGV[1..3]  the epoch, the nonce and the text of the first record, should a new life have to begin
 --
 -- Epochs and nonces are hexadecimal text: 64 bits do not fit a number of Lua. Scripts do not roll back, so the log is
--- written first and what depends on it afterwards: whoever finds `seq` behind the log goes on from the log.
+-- written first and what depends on it afterwards: whoever finds `seq` behind the log knows that the marks of its newest
+-- record may be missing, and that costs a life too.
 local EPOCH, RID, SEQ, LOG, NODES, FLOOR, SCRIBE, SINCE, READ =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 
@@ -75,7 +76,7 @@ local function life()
   }
   local epoch, seq, tail = text(EPOCH), count(text(SEQ)), newest()
   this.number = tail and tail.number
-  if epoch and seq and tail and tail.epoch == epoch and tail.number >= seq and text(RID) == this.rid then
+  if epoch and seq and tail and tail.epoch == epoch and tail.number == seq and text(RID) == this.rid then
     this.epoch, this.nonce = epoch, tail.nonce
   else
     begin(this)

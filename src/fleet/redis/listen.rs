@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use super::client::{Link, Role, note_errors};
 use super::connect::Plan;
 use super::glob;
+use super::keeper::REST;
 use super::scripts::{bytes, hex};
 use crate::clock::Moment;
 use crate::fleet::Heard;
@@ -83,6 +84,8 @@ struct Hearing {
     waiting: Option<(u64, Duration)>,
     missed: u32,
     connected_at: Duration,
+    /// The password was refused: nothing is tried before.
+    rests_until: Duration,
 }
 
 /// A client, and what it tells.
@@ -221,6 +224,13 @@ impl Ear {
         if connected {
             hearing.connected_at = now;
         }
+        if !connected && self.role.plan.needs_rest() {
+            hearing.line.task.abort();
+            hearing.rests_until = now + REST;
+        }
+        if now < hearing.rests_until {
+            return;
+        }
         if hearing.line.task.is_finished() || now.saturating_sub(hearing.connected_at) > LOST {
             return self.rebuild(hearing);
         }
@@ -336,6 +346,7 @@ impl Hearing {
             waiting: None,
             missed: 0,
             connected_at: now,
+            rests_until: Duration::ZERO,
         }
     }
 

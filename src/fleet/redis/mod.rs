@@ -80,13 +80,13 @@ pub struct Redis {
 
 struct Inner {
     settings: RedisSettings,
-    clock: Clock,
     stats: Arc<Stats>,
     keys: Keys,
     entries: Vec<Arc<Link>>,
     next: AtomicUsize,
     ledger: Arc<Link>,
     appends: Arc<Link>,
+    watching: Arc<Link>,
     watcher: Arc<Watcher>,
     ear: Arc<Ear>,
     streams: Mutex<HashMap<String, Arc<Link>>>,
@@ -109,16 +109,15 @@ impl Redis {
     ///
     /// # Errors
     /// Settings that cannot be used. A server that is not there is no error: it is waited for in the background.
-    pub fn start(settings: RedisSettings, clock: Clock) -> Result<Self, Unusable> {
+    pub fn start(settings: RedisSettings, clock: &Clock) -> Result<Self, Unusable> {
         settings.check()?;
         let keys = Keys::new(&settings.namespace);
         let stats = Arc::new(Stats::default());
-        let role = |url: &str| {
-            let plan = Plan::new(&settings, url, &keys.ledger[0], &clock)?;
-            Ok(Role::new(plan, settings.breaker.clone(), &clock, &stats))
-        };
-        let shared = role(&settings.url)?;
-        let ledgers = role(settings.ledger_url.as_deref().unwrap_or(&settings.url))?;
+        let plan = |url: &str| Plan::new(&settings, url, &keys.ledger[0], clock).map(Arc::new);
+        let role = |plan| Role::new(plan, settings.breaker.clone(), clock, &stats);
+        let of_entries = plan(&settings.url)?;
+        let of_ledger = settings.ledger_url.as_deref().map_or_else(|| Ok(Arc::clone(&of_entries)), plan)?;
+        let (shared, ledgers) = (role(of_entries), role(of_ledger));
         let together = settings.ledger_url.is_none() && !shared.plan.is_cluster();
         let entries: Vec<_> = (0..settings.pool).map(|_| Link::new("entries", &shared)).collect();
         let (ledger, appends) = (Link::new("ledger", &ledgers), Link::new("appends", &ledgers));
@@ -131,7 +130,8 @@ impl Redis {
             .collect();
         tasks.push(tokio::spawn(keeper::keep(Arc::clone(&ledger), true, true)).abort_handle());
         tasks.push(tokio::spawn(keeper::keep(Arc::clone(&watching), false, false)).abort_handle());
-        tasks.push(tokio::spawn(Arc::clone(&watcher).run(watching, keys.ledger[3].clone())).abort_handle());
+        tasks
+            .push(tokio::spawn(Arc::clone(&watcher).run(Arc::clone(&watching), keys.ledger[3].clone())).abort_handle());
         tasks.push(tokio::spawn(Arc::clone(&ear).run()).abort_handle());
         let inner = Inner {
             next: AtomicUsize::new(0),
@@ -139,12 +139,12 @@ impl Redis {
             replicas: AtomicUsize::new(0),
             tasks: Mutex::new(tasks),
             settings,
-            clock,
             stats,
             keys,
             entries,
             ledger,
             appends,
+            watching,
             watcher,
             ear,
             together,
@@ -160,7 +160,9 @@ impl Redis {
     /// What has been counted so far.
     pub fn stats(&self) -> FleetStats {
         let inner = &self.inner;
-        inner.stats.snapshot(inner.entries[0].role.breaker.state(), inner.ledger.role.breaker.state())
+        let mut links = inner.entries.iter().chain([&inner.ledger, &inner.appends, &inner.watching]);
+        let connected = links.all(|link| link.is_connected());
+        inner.stats.snapshot(connected, inner.entries[0].role.breaker.state(), inner.ledger.role.breaker.state())
     }
 
     /// See [`Fleet::beat`](super::Fleet::beat).

@@ -63,3 +63,55 @@ pub(super) fn logged((id, fields): Record) -> Result<Logged, FleetError> {
     let place = Place { epoch: Epoch(hex("e")?), number: number(&id).ok_or(SHAPE)?, nonce: hex("n")? };
     Ok(Logged { place, previous: hex("p")?, bytes: field("d")?.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(items: impl IntoIterator<Item = Value>) -> Value {
+        Value::Array(items.into_iter().collect())
+    }
+
+    fn one(id: &str, fields: &[(&'static str, &'static str)]) -> Value {
+        let fields = fields.iter().flat_map(|(name, value)| [Value::from(*name), Value::from(*value)]);
+        array([Value::from(id.to_owned()), array(fields)])
+    }
+
+    #[test]
+    fn records_are_read_in_either_version_of_the_protocol() {
+        let records = || array([one("5-0", &[("a", "b"), ("c", "d")])]);
+        let expected = vec![(
+            "5-0".to_owned(),
+            vec![("a".to_owned(), Bytes::from_static(b"b")), ("c".to_owned(), Bytes::from_static(b"d"))],
+        )];
+        let map = Value::Map(
+            [("log", records())].into_iter().collect::<std::collections::HashMap<_, _>>().try_into().unwrap(),
+        );
+        for answer in [map, array([array([Value::from("log"), records()])])] {
+            assert_eq!(of_one_stream(answer).as_ref(), Ok(&expected));
+        }
+        assert_eq!(of_range(records()), Ok(expected));
+        assert_eq!(of_one_stream(Value::Null), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_an_error() {
+        let good = [("e", "0a"), ("n", "0b"), ("p", "0c"), ("d", "says")];
+        let read = |item: Value| of_range(array([item])).and_then(|mut records| logged(records.remove(0)));
+        assert_eq!(read(one("7-0", &good)).unwrap().place.number, 7);
+        for item in [
+            Value::Null,
+            Value::from(5),
+            array([]),
+            array([Value::from("7-0")]),
+            one("7-1", &good),
+            one("seven-0", &good),
+            one("7-0", &good[1..]),
+            one("7-0", &good[..3]),
+            one("7-0", &[("e", "0a"), ("n", "nonsense"), ("p", "0c"), ("d", "says")]),
+            one("7-0", &[("e", "10000000000000000"), ("n", "0b"), ("p", "0c"), ("d", "says")]),
+        ] {
+            assert!(read(item.clone()).is_err(), "{item:?}");
+        }
+    }
+}

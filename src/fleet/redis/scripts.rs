@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
-use fred::interfaces::LuaInterface;
-use fred::types::{Key, Value};
+use fred::interfaces::ClientLike;
+use fred::types::{ClusterHash, CustomCommand, Key, Value};
 
 use crate::fleet::{Epoch, FleetError, Newest, Place};
 
@@ -41,15 +41,25 @@ impl Script {
     }
 
     /// Runs it.
+    ///
+    /// Not through fred's own `evalsha`: what `with_options` returns has none, so that the one of the client beneath is
+    /// called, without a word, and without time-out, failing fast and all the rest.
     pub(super) async fn run(
         &self,
         client: WithOptions<Client>,
         keys: Vec<Key>,
         arguments: Vec<Value>,
     ) -> Result<Value, Error> {
-        let known = client.evalsha(self.digest.clone(), keys.clone(), arguments.clone()).await;
-        match known {
-            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(self.text, keys, arguments).await,
+        // All keys are in one slot.
+        let slot = keys.first().map_or(0, Key::cluster_hash);
+        let call = |command: &'static str, script: Value| {
+            let count = Value::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+            let keys = keys.iter().map(|key| Value::Bytes(key.inner().clone()));
+            let arguments: Vec<Value> = [script, count].into_iter().chain(keys).chain(arguments.clone()).collect();
+            client.custom::<Value, _>(CustomCommand::new_static(command, ClusterHash::Custom(slot), false), arguments)
+        };
+        match call("EVALSHA", self.digest.as_str().into()).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => call("EVAL", self.text.into()).await,
             answer => answer,
         }
     }
@@ -109,10 +119,6 @@ impl Answer {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.len() == 0
-    }
-
-    pub(super) fn bytes(&mut self) -> Result<Bytes, FleetError> {
-        bytes(self.next()?)
     }
 }
 

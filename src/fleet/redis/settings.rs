@@ -75,9 +75,9 @@ impl RedisSettings {
     /// A breaker that gives way within half a second and is back within two: asking Redis again costs little.
     pub fn breaker() -> BreakerSettings {
         BreakerSettings {
-            consecutive: 5,
+            consecutive: 4,
             failure_percent: 50,
-            min_outcomes: 20,
+            min_outcomes: 10,
             window: Duration::from_secs(5),
             first_pause: Duration::from_millis(200),
             max_pause: Duration::from_millis(500),

@@ -60,6 +60,8 @@ pub struct FleetStats {
     pub messages: u64,
     /// The ledger's server may drop keys when it is full, so the marks in it are not relied upon.
     pub evicts: bool,
+    /// Whether all connections are open: for entries, for the ledger, and the one that waits for its records.
+    pub connected: bool,
     /// Whether the server of the entries is asked.
     pub entries: BreakerState,
     /// Whether the server of the ledger is asked.
@@ -68,12 +70,20 @@ pub struct FleetStats {
     pub last_error: Option<String>,
 }
 
+/// The code for the first word of an error of the server, if it is one that is told apart.
+pub(super) fn refusal(word: &str) -> Option<&'static str> {
+    CODES.iter().copied().find(|code| *code == word && code.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
 impl Stats {
     /// Counts an error.
     pub(super) fn error(&self, code: &str, what: String) {
         let code = CODES.iter().position(|known| *known == code).unwrap_or(CODES.len() - 1);
         self.errors[code].fetch_add(1, Ordering::Relaxed);
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        // That nobody is there says less than why, which was said before.
+        if code > 0 {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+        }
     }
 
     /// Counts a connection that is made anew.
@@ -83,7 +93,7 @@ impl Stats {
         }
     }
 
-    pub(super) fn snapshot(&self, entries: BreakerState, ledger: BreakerState) -> FleetStats {
+    pub(super) fn snapshot(&self, connected: bool, entries: BreakerState, ledger: BreakerState) -> FleetStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         FleetStats {
             errors: CODES.iter().copied().zip(self.errors.iter().map(read)).collect(),
@@ -93,6 +103,7 @@ impl Stats {
             subscriptions_refused: read(&self.subscriptions_refused),
             messages: read(&self.messages),
             evicts: self.evicts.load(Ordering::Relaxed),
+            connected,
             entries,
             ledger,
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -146,10 +146,10 @@ async fn a_purge_that_a_blind_node_has_missed_is_seen_after_delta() {
     b.get("/p").await.is("v1");
     b.advance(secs(2)).await;
     b.get("/p").await.is("v2");
-    // What it was told then may be older than the purge, as far as numbers tell.
+    // What it was told then may be older than the purge, as far as numbers tell. What the other one has is not.
     b.heal();
     b.beat().await;
-    b.get("/p").await.is("v2").cache_has("detail=purged");
+    b.get("/p").await.is("v2").cache_has("detail=shared");
     b.get("/p").await.is("v2").cache_has("hit");
 }
 
@@ -213,11 +213,12 @@ async fn r_05_a_log_that_comes_back_empty_costs_one_confirmation_of_what_is_used
     a.get("/p").await.is("v1");
     b.get("/p").await.is("v1");
     a.network().restart_empty();
-    for node in [&a, &b] {
+    for (node, detail) in [(&a, "detail=check"), (&b, "detail=shared")] {
         node.beat().await;
-        node.get("/p").await.is("v1").cache_has("detail=check");
-        node.get("/p").await.is("v1").cache_has("hit");
+        node.get("/p").await.is("v1").cache_has(detail);
+        node.get("/p").await.is("v1").cache_has("detail=memory");
     }
+    a.origin("/p").was_asked(2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,3 +3,7 @@
 
 mod barrier;
 mod blind;
+mod lease;
+mod model;
+mod races;
+mod shared;

@@ -1,5 +1,8 @@
 //! Several gateways over one backend and one network, each with a link that can be cut.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use forebay::changes::{Change, Published, Purge, Selector, Source};
 use forebay::fleet::{Fleet, InProcess, LinkState};
 
@@ -36,6 +39,15 @@ impl Talk {
         Self::in_fleet(config, Fleet::InProcess(self.network().another()), self.backend.clone())
     }
 
+    /// The same with a wall clock that is ahead of this one's by `by`.
+    pub fn joining_at(&self, config: &str, by: Duration) -> Self {
+        let (fleet, service) = (Fleet::InProcess(self.network().another()), self.backend.clone());
+        let clock = Clock::starting_at(self.clock.now().wall + by);
+        Self::over(config, fleet, self.backend.clone(), clock, |origin| {
+            Transport::service(service.clone().service(origin))
+        })
+    }
+
     /// The network, as this node reaches it.
     pub fn network(&self) -> &InProcess {
         match &self.fleet {
@@ -47,6 +59,19 @@ impl Talk {
     /// One heartbeat, and what follows from it.
     pub async fn beat(&self) {
         self.gateway.bus().beat(&self.clock).await;
+    }
+
+    /// Sends heartbeats and follows the log by itself, from now on.
+    pub fn lives(self) -> Self {
+        let (bus, clock) = (Arc::clone(self.gateway.bus()), self.clock.clone());
+        tokio::spawn(async move { bus.keep_in_sight(&clock, std::future::pending()).await });
+        self.follows()
+    }
+
+    /// Nothing answers this node any more.
+    pub fn cut(&self) {
+        self.transcript.note("… a link is cut");
+        self.network().connection(LinkState::Silent);
     }
 
     /// This node is told at once that nothing can be reached.
