@@ -12,7 +12,7 @@
 //! Staleness counts from the acknowledgement to the *begin* of the request. So what the declared bound calls "plus one
 //! request" is what a purge and a lease may be under way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::history::{At, Got, History, Key, Life, Observation, Past, Promise, Purge, Version};
@@ -70,6 +70,8 @@ pub struct Findings {
     pub avoidable: u64,
     pub acknowledged: u64,
     pub queued: u64,
+    /// Why purges promised less than they were asked for, and how often.
+    pub reasons: BTreeMap<String, u64>,
     /// How long the fleet took to acknowledge: half of the purges, and all but one in a hundred.
     pub acknowledging: [Duration; 2],
     /// The first few violations, in words.
@@ -192,7 +194,7 @@ fn judge(
 fn broken(history: &History, key: Key, at: At) -> String {
     let named = |purge: &&Purge| purge.answered == at && purge.floors.iter().any(|&(named, _)| named == key);
     history.purges.iter().find(named).map_or_else(String::new, |purge| {
-        let Purge { sent, answered, life, promise, seq, ref floors } = *purge;
+        let Purge { sent, answered, life, promise, seq, ref floors, .. } = *purge;
         let floor = floors.iter().find(|(named, _)| *named == key).map(|(_, floor)| floor);
         format!(" against {promise:?} {seq:?} of life {life}, {sent:?} to {answered:?}, from version {floor:?} on")
     })
@@ -333,6 +335,9 @@ fn accounts(history: &History, rules: &Rules, found: &mut Findings) {
     for purge in &history.purges {
         found.acknowledged += u64::from(matches!(purge.promise, Promise::Fleet | Promise::Logged));
         found.queued += u64::from(purge.promise == Promise::Queued);
+        if !purge.why.is_empty() {
+            *found.reasons.entry(purge.why.clone()).or_default() += 1;
+        }
         for &(key, _) in &purge.floors {
             *changes.entry(key).or_default() += if purge.is_event() { 2 } else { rules.repeats };
         }

@@ -47,7 +47,15 @@ fn got(life: u16, started: u64, version: u32) -> Observation {
 }
 
 fn purge(promise: Promise, sent: u64, answered: u64, floor: u32) -> Purge {
-    Purge { floors: vec![(0, floor)], sent: ms(sent), answered: ms(answered), life: 0, promise, seq: Some(7) }
+    Purge {
+        floors: vec![(0, floor)],
+        sent: ms(sent),
+        answered: ms(answered),
+        life: 0,
+        promise,
+        seq: Some(7),
+        why: String::new(),
+    }
 }
 
 /// What the checker finds in the purges and observations of this history.

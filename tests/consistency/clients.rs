@@ -144,11 +144,11 @@ impl Writer {
             body.len()
         );
         let answer = ask(&mut self.open, place, true, &request).await;
-        let (promise, seq) = answer.map_or((Promise::Nothing, None), |answer| {
+        let (promise, seq, why) = answer.map_or((Promise::Nothing, None, String::new()), |answer| {
             let receipt: Value = serde_json::from_slice(answer.body).unwrap_or_default();
-            (promised(answer.status(), &receipt, order), receipt["seq"].as_u64())
+            (promised(answer.status(), &receipt, order), receipt["seq"].as_u64(), reason(&receipt))
         });
-        self.purges.push(Purge { floors, sent, answered: self.world.now(), life: place.life, promise, seq });
+        self.purges.push(Purge { floors, sent, answered: self.world.now(), life: place.life, promise, seq, why });
     }
 
     /// Updates a key through a node.
@@ -163,12 +163,13 @@ impl Writer {
             let seq = answer.field("forebay-seq").and_then(|seq| seq.rsplit('-').next()?.parse().ok());
             Some((version, seq))
         });
-        let (floors, promise, seq) = match done {
-            Some((version, Some(seq))) => (vec![(key, version)], Promise::Logged, Some(seq)),
-            Some((version, None)) => (vec![(key, version)], Promise::Queued, None),
-            None => (floors, Promise::Nothing, None),
+        let (floors, promise, seq, why) = match done {
+            Some((version, Some(seq))) => (vec![(key, version)], Promise::Logged, Some(seq), ""),
+            Some((version, None)) => (vec![(key, version)], Promise::Queued, None, "no Forebay-Seq"),
+            None => (floors, Promise::Nothing, None, "no answer"),
         };
-        self.purges.push(Purge { floors, sent, answered: self.world.now(), life: place.life, promise, seq });
+        let (answered, why) = (self.world.now(), why.to_owned());
+        self.purges.push(Purge { floors, sent, answered, life: place.life, promise, seq, why });
     }
 
     /// Updates a key at the backend, which tells everybody who listens.
@@ -179,7 +180,8 @@ impl Writer {
         let message = json!({ "eventType": "thing-changed", "tenantId": "7", "data": { "id": format!("k{key}") } });
         let heard = self.world.publish("tenant:7:things", &message.to_string()).await;
         let promise = if heard > 0 { Promise::Heard } else { Promise::Nothing };
-        self.purges.push(Purge { floors, sent, answered: self.world.now(), life: Purge::NOBODY, promise, seq: None });
+        let (answered, why) = (self.world.now(), String::new());
+        self.purges.push(Purge { floors, sent, answered, life: Purge::NOBODY, promise, seq: None, why });
     }
 
     fn floors(&self, keys: &[Key]) -> Vec<(Key, Version)> {
@@ -214,6 +216,13 @@ fn promised(status: u16, receipt: &Value, order: &Value) -> Promise {
         202 => Promise::Queued,
         _ => Promise::Nothing,
     }
+}
+
+/// Why a receipt promises less than was asked for.
+fn reason(receipt: &Value) -> String {
+    let text = |name: &str| receipt[name].as_str().map(|why| format!("{name}: {why}"));
+    let laggards = receipt["laggards"].as_array().map(|_| String::from("laggards"));
+    text("queued").or_else(|| text("unconfirmed")).or_else(|| text("error")).or(laggards).unwrap_or_default()
 }
 
 /// Reads the audit trails from time to time until the run is over, and then once more.

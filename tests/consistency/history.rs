@@ -80,6 +80,8 @@ pub struct Purge {
     pub promise: Promise,
     /// Its number in the ledger.
     pub seq: Option<u64>,
+    /// Why it promises less than it was asked for, as the answer says.
+    pub why: String,
 }
 
 impl Purge {

@@ -99,6 +99,9 @@ async fn the_table() {
         let outcome = run(scenario, &size, seed(), false).await;
         let (name, seed, length) = (scenario.name, outcome.seed, outcome.length);
         println!("{name}: {} observations in {length:.1?}, seed {seed}", outcome.found.observations);
+        for (reason, times) in &outcome.found.reasons {
+            println!("  {times} times {reason}");
+        }
         print!("{}", complaints(&outcome));
         outcomes.push(outcome);
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use forebay::clock::Clock;
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::backend::Backend;
 use super::chaos::Proxy;
 use super::gateway::Gateway;
 use super::history::{At, Life};
+use super::http::Connection;
 use super::redis::{Cluster, Redis, Reply, Sentinel};
 
 /// How long a server may take for a message.
@@ -155,6 +156,9 @@ impl Node {
         let gateway = Gateway::start(&self.config, world.backend.address).await;
         let life = world.lives.fetch_add(1, Ordering::Relaxed);
         let place = Place { life, data: gateway.address(), admin: gateway.admin };
+        // Whoever sends it work before it says that it is ready must not wonder.
+        let ready = timeout(Duration::from_secs(20), until_ready(place.admin)).await.is_ok();
+        assert!(ready, "it does not become ready; it says:\n{}", gateway.output());
         *self.gateway.lock().await = Some(gateway);
         self.place.send_replace(Some(place));
     }
@@ -188,6 +192,18 @@ impl Node {
 
     pub async fn output(&self) -> String {
         self.gateway.lock().await.as_ref().map_or_else(String::new, Gateway::output)
+    }
+}
+
+async fn until_ready(admin: std::net::SocketAddr) {
+    loop {
+        if let Ok(mut connection) = Connection::open(admin).await {
+            let asked = connection.ask(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+            if asked.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+        }
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
