@@ -34,6 +34,9 @@ pub enum Fault {
     FailoverInCluster,
 }
 
+/// How long after its return Redis may be left alone.
+const RECOVERY: Duration = Duration::from_secs(2);
+
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -68,7 +71,8 @@ impl Fault {
                 Shared::Sentinel(_) | Shared::Cluster(_) => fail_over(world).await,
             },
         }
-        sleep(dice.between(world.delta / 2, world.delta * 3 / 2)).await;
+        sleep(if self.needs_redis() { RECOVERY } else { Duration::ZERO } + dice.between(world.delta / 2, world.delta))
+            .await;
     }
 
     async fn at_a_gateway(self, world: &World, dice: &mut Dice, hold: Duration) {

@@ -66,19 +66,21 @@ pub async fn run(scenario: &'static Scenario, size: &Size, seed: u64, lies: bool
     for node in &world.nodes {
         node.is_well().await;
     }
-    is_a_run(scenario, &history, size);
     let rules = scenario.rules(size, rounds, history.length);
     let found = check(&history, &rules);
+    if let Err(few) = is_a_run(&history, size) {
+        panic!("{}: only {few}\n{:#?}\n{}", scenario.name, found.reasons, outputs(&world).await);
+    }
     Outcome { scenario, rules, found, rounds, length: history.length, seed }
 }
 
-/// Fails if so little has happened that nothing could have been found.
-fn is_a_run(scenario: &Scenario, history: &History, size: &Size) {
+/// Says what has happened if that is so little that nothing could have been found.
+fn is_a_run(history: &History, size: &Size) -> Result<(), String> {
     let versions = history.observations.iter().filter(|one| matches!(one.got, Got::Version(_))).count() as u64;
-    assert!(versions >= size.observations / 2, "{}: only {versions} answers", scenario.name);
     let updates: usize = history.keys.iter().map(|past| past.current_from.len() - 1).sum();
     let purges = history.purges.iter().filter(|purge| purge.seq.is_some()).count();
-    assert!(updates > 20 && purges > 20, "{}: only {updates} updates and {purges} purges", scenario.name);
+    let is_enough = versions >= size.observations / 2 && updates > 20 && purges > 20;
+    if is_enough { Ok(()) } else { Err(format!("{versions} answers, {updates} updates and {purges} purges")) }
 }
 
 async fn outputs(world: &World) -> String {
