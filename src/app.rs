@@ -160,10 +160,10 @@ impl App {
         };
         let bus = Arc::new(Bus::new(fleet, ledger).on(settings).counted_by(Arc::clone(&metrics)));
         let rules = Arc::new(ChangeRules::compile(&changes).map_err(AppError::Changes)?);
-        let hearing = Arc::new(Hearing::new(Arc::clone(&bus), rules));
         let gateway = Gateway::new(serve::Parts {
             settings: gateway,
             policy,
+            rules: Arc::clone(&rules),
             origins,
             store,
             bus,
@@ -171,7 +171,8 @@ impl App {
             metrics,
             access: AccessLog::open(&log, &redacted).map_err(AppError::Log)?,
         });
-        Ok(Self { gateway, hearing, listen, admin, demo })
+        let hearing = Hearing::new(Arc::clone(gateway.bus()), rules, gateway.policy());
+        Ok(Self { gateway, hearing: Arc::new(hearing), listen, admin, demo })
     }
 
     /// The gateway.

@@ -16,8 +16,8 @@ use crate::policy::tags::named_tag;
 use crate::rfc::Moment;
 use crate::serve::admit::Client;
 use crate::serve::body::Body;
-use crate::store::{EntrySummary, Filter, Grade, Sight, Standing};
-use crate::telemetry::{self, FleetGauges, Gauges, OriginGauge, timestamp};
+use crate::store::{EntrySummary, Filter, Grade, SharedStats, Sight, Standing};
+use crate::telemetry::{self, Counted, FleetGauges, Gauges, OriginGauge, timestamp};
 
 /// How many lines a listing has unless it is asked for more or fewer.
 const LINES: usize = 100;
@@ -184,6 +184,7 @@ fn fleet(admin: &Admin) -> Option<FleetGauges> {
     let sight = bus.sight_stats();
     let heard = admin.hearing.stats();
     let redis = bus.fleet().stats();
+    let shared = gateway.shared().map(|shared| shared.stats());
     let refusing = |state: BreakerState| u64::from(state != BreakerState::Admitting);
     Some(FleetGauges {
         in_sight: gateway.store().ledger().sight(now) == Sight::Clear,
@@ -197,15 +198,22 @@ fn fleet(admin: &Admin) -> Option<FleetGauges> {
         messages: std::iter::once(("changed-something", heard.mapped)).chain(heard.dropped).collect(),
         gaps: heard.gaps,
         taken_over: heard.taken_over,
-        eviction_risk: redis.as_ref().is_some_and(|redis| redis.evicts),
+        eviction_risk: redis.as_ref().is_some_and(|redis| redis.evicts == Some(true)),
         redis_breakers: redis
             .as_ref()
             .map(|redis| vec![("entries", refusing(redis.entries)), ("ledger", refusing(redis.ledger))])
             .unwrap_or_default(),
         redis_rebuilds: redis.as_ref().map(|redis| redis.rebuilds.clone()).unwrap_or_default(),
+        refusals: shared.map(|shared| shared.refusals().collect()).unwrap_or_default(),
+        writes: shared.map(written).unwrap_or_default(),
+        leases: shared.map(|shared| shared.leases().collect()).unwrap_or_default(),
         redis_errors: redis.map(|redis| redis.errors).unwrap_or_default(),
         ..FleetGauges::default()
     })
+}
+
+fn written(shared: &SharedStats) -> Counted {
+    shared.writes().chain([("dropped", shared.dropped_writes())]).collect()
 }
 
 fn gauges(admin: &Admin) -> Gauges {

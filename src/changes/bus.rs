@@ -25,7 +25,7 @@ use tokio::sync::{Mutex as Turn, Notify, watch};
 use super::held::Held;
 use super::queue::{Queue, Recent};
 use super::{Change, sight};
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Place, Timebase};
 use crate::store::{Applied, EVERYTHING, Grade, Ledger, Names, Record};
 use crate::telemetry::{Metrics, PurgeGrade};
@@ -75,6 +75,8 @@ pub struct Bus {
     /// How the fleet's clock relates to this node's.
     pub(super) timebase: Timebase,
     pub(super) counts: sight::Counts,
+    /// When the last heartbeat was sent that went well. Whoever holds it sends the next.
+    pub(super) beating: Turn<Option<Moment>>,
     /// A heartbeat is wanted now.
     pub(super) hurry: Notify,
     /// What tags are called among what is shared.
@@ -190,6 +192,7 @@ impl Bus {
             well: AtomicBool::new(true),
             timebase: Timebase::default(),
             counts: sight::Counts::default(),
+            beating: Turn::new(None),
             hurry: Notify::new(),
             trail: Mutex::default(),
             lost: AtomicU64::new(0),
@@ -311,7 +314,7 @@ impl Bus {
     }
 
     /// Applies what others append, until `shutdown` ends. To be run once, for as long as the node serves.
-    pub async fn follow(&self, clock: &crate::clock::Clock, shutdown: impl Future<Output = ()>) {
+    pub async fn follow(&self, clock: &Clock, shutdown: impl Future<Output = ()>) {
         tokio::pin!(shutdown);
         loop {
             let followed = async {
@@ -342,18 +345,20 @@ impl Bus {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Sees to it that this node has applied what `receipt` is for, within Δ if it can.
-    pub async fn follow_to(&self, receipt: Receipt, now: Moment) -> Reached {
+    /// Sees to it that this node has applied what `receipt` is for, within Δ if it can. Where the log ends is for its master
+    /// to say: a number that this node has not heard of may be new, or of a life that has just ended.
+    pub async fn follow_to(&self, receipt: Receipt, clock: &Clock) -> Reached {
         let there = |place: Place| place.epoch == receipt.epoch && place.number >= receipt.number;
         if there(self.ledger.place()) {
             return Reached::Applied;
         }
+        let arrived = clock.now();
         // Dropped half-way, reading loses nothing: what was read has been applied.
-        let read = tokio::time::timeout(self.settings.delta, self.catch_up(now)).await;
+        let heard = tokio::time::timeout(self.settings.delta, self.hear_after(arrived, clock)).await;
         let place = self.ledger.place();
-        match read {
+        match heard {
             _ if there(place) => Reached::Applied,
-            Ok(Ok(())) if place.epoch == receipt.epoch && !self.broken.load(Ordering::Acquire) => Reached::Beyond,
+            Ok(true) if place.epoch == receipt.epoch => Reached::Beyond,
             _ => Reached::Unknown,
         }
     }

@@ -21,8 +21,10 @@ use tokio::task::JoinSet;
 
 use super::bus::{Bus, records};
 use super::rules::{ChangeRules, Message, Subscription};
+use super::{Change, Selector};
 use crate::clock::{Clock, Moment};
 use crate::fleet::{FleetError, Heard, StreamRecord};
+use crate::policy::{Policy, Target};
 use crate::store::{Grade, Record};
 
 /// Listens for what the backend announces.
@@ -30,6 +32,7 @@ use crate::store::{Grade, Record};
 pub struct Hearing {
     bus: Arc<Bus>,
     rules: Arc<ChangeRules>,
+    policy: Arc<Policy>,
     counts: Counts,
 }
 
@@ -62,9 +65,9 @@ const BATCH: usize = 128;
 const RETRY: Duration = Duration::from_millis(250);
 
 impl Hearing {
-    /// Hears by `rules`, and appends through `bus`.
-    pub fn new(bus: Arc<Bus>, rules: Arc<ChangeRules>) -> Self {
-        Self { bus, rules, counts: Counts::default() }
+    /// Hears by `rules`, and appends through `bus`. `policy` says in which forms a URL may have been forwarded.
+    pub fn new(bus: Arc<Bus>, rules: Arc<ChangeRules>, policy: Arc<Policy>) -> Self {
+        Self { bus, rules, policy, counts: Counts::default() }
     }
 
     /// What has been heard since the start.
@@ -185,7 +188,19 @@ impl Hearing {
         }
         self.counts.mapped.fetch_add(1, Ordering::Relaxed);
         let numbered = |(part, record): (usize, Record)| Record { id: format!("{}.{part}", record.id), ..record };
-        records(&mapped.changes, now).enumerate().map(numbered).collect()
+        let changes: Vec<Change> = mapped.changes.into_iter().flat_map(|change| self.forms(change)).collect();
+        records(&changes, now).enumerate().map(numbered).collect()
+    }
+
+    /// A URL in every form in which a route may forward it: an ignored parameter is no part of what is stored.
+    fn forms(&self, change: Change) -> Vec<Change> {
+        let Selector::Url { host, path_and_query } = &change.selector else { return vec![change] };
+        let target = Target::new(false, host.as_deref().unwrap_or_default(), path_and_query);
+        let form = |path_and_query| Change {
+            selector: Selector::Url { host: host.clone(), path_and_query },
+            ..change.clone()
+        };
+        self.policy.forwarded_forms(&target).into_iter().map(form).collect()
     }
 
     /// True for the first of its kind.

@@ -79,6 +79,22 @@ impl Bus {
 
     /// One heartbeat, and all that follows from its answer.
     pub async fn beat(&self, clock: &Clock) {
+        let mut beating = self.beating.lock().await;
+        self.beat_now(clock, &mut beating).await;
+    }
+
+    /// Hears from the log's master once more, unless it was heard of by a heartbeat sent after `moment`. Says whether all
+    /// that followed went well. A log in this process has no master to be asked.
+    pub(super) async fn hear_after(&self, moment: Moment, clock: &Clock) -> bool {
+        if self.fleet.in_sight().is_some() {
+            return self.catch_up(clock.now()).await.is_ok();
+        }
+        let mut beating = self.beating.lock().await;
+        beating.is_some_and(|sent| sent.mono > moment.mono) || self.beat_now(clock, &mut beating).await
+    }
+
+    /// Says whether it was answered, and all that followed went well.
+    async fn beat_now(&self, clock: &Clock, last: &mut Option<Moment>) -> bool {
         let sent = clock.now();
         self.counts.count_blind(self.ledger.sight(sent), sent);
         let heard = self.heard.load(Ordering::Acquire);
@@ -92,7 +108,12 @@ impl Bus {
                 Err(error)
             }
         };
+        let well = done.is_ok();
+        if well {
+            *last = Some(sent);
+        }
         self.told(done);
+        well
     }
 
     async fn hear(&self, beat: &Beat, sent: Moment, clock: &Clock) -> Result<(), FleetError> {

@@ -12,6 +12,7 @@ use super::{
 use crate::clock::Clock;
 use crate::fleet::{Append, Epoch, Fleet, Grade, InProcess, LinkState};
 use crate::policy::tags::hash_tag;
+use crate::policy::{Policy, PolicySettings};
 use crate::store::{Born, Ledger, LedgerSettings, Sight, Standing};
 
 const DELTA: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ impl Node {
 
     /// Listens by one rule in the background: what `thing-changed` names on the channel `things` is purged.
     fn listens(&self) -> Arc<Hearing> {
-        let hearing = Arc::new(Hearing::new(Arc::clone(&self.bus), Arc::new(rules())));
+        let hearing = Arc::new(Hearing::new(Arc::clone(&self.bus), Arc::new(rules()), Arc::new(policy())));
         for streams in [true, false] {
             let (hearing, clock) = (Arc::clone(&hearing), self.clock.clone());
             if streams {
@@ -108,6 +109,10 @@ fn rules() -> ChangeRules {
     let on_stream =
         ChangeRuleSettings { name: Some(String::from("stream")), stream: Some(String::from("log")), ..rule };
     ChangeRules::compile(&[on_channel, on_stream]).expect("rules")
+}
+
+fn policy() -> Policy {
+    Policy::compile(PolicySettings::default()).expect("no routes")
 }
 
 fn message(id: u64) -> Bytes {

@@ -60,7 +60,7 @@ impl Gateway {
                 self.metrics().reason(Reason::BadBarrier);
                 false
             }
-            Barrier::At(receipt) => self.bus().follow_to(receipt, self.clock().now()).await == Reached::Unknown,
+            Barrier::At(receipt) => self.bus().follow_to(receipt, self.clock()).await == Reached::Unknown,
         };
         // Time has passed: the request is looked up as if it had arrived now, which asks for more and never for less.
         let now = self.clock().now();

@@ -3,6 +3,8 @@
 //! Runs steps 2 to 5 with the very functions that serve a request, and says what each of them found. Nothing is changed by
 //! asking. Where nothing is stored the backend can be asked, to say what would be done with its answer.
 
+use std::sync::Arc;
+
 use http::{Request, StatusCode};
 use serde::Serialize;
 
@@ -12,8 +14,8 @@ use super::judge::{self, Fetch, Verdict};
 use super::keep::{Candidate, Keep};
 use super::{Gateway, Journey, keep};
 use crate::policy::KeyBuf;
-use crate::rfc::{Moment, Reason};
-use crate::store::{Entry, Found, Sight, Standing};
+use crate::rfc::{Forward, Moment, Reason};
+use crate::store::{Entry, Found, Sight, Standing, Wanted};
 
 /// What would happen to a request, and why.
 #[derive(Debug, Default, Serialize)]
@@ -40,6 +42,9 @@ pub struct Explanation {
     /// What is stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
+    /// What another node has fetched, where this one would look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Stored>,
     /// For how many seconds the log of changes has been out of sight, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blind_for: Option<u64>,
@@ -162,10 +167,27 @@ impl Gateway {
             said.stored = Some(stored(entry, *standing, now));
         }
         let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, &journey.outlook, now);
+        let fetches = matches!(&verdict, Verdict::Fetch(fetch) if fetch.share && fetch.forward != Forward::Request);
+        if fetches && let Some((entry, standing)) = self.shared_copy(&journey, &key, now).await {
+            said.shared = Some(stored(&entry, standing, now));
+            let found = Found::Entry(entry, standing);
+            let verdict = judge::judge(&found, &asked.facts, routed.rule, asked.forced, &journey.outlook, now);
+            if matches!(verdict, Verdict::Serve(_)) {
+                return said.judged(&found, verdict);
+            }
+        }
         if ask && matches!(verdict, Verdict::Fetch(_)) {
             said.backend = Some(self.ask(&journey).await);
         }
         said.judged(&found, verdict)
+    }
+
+    /// What a fill would find among the shared entries.
+    async fn shared_copy(&self, journey: &Journey<'_>, key: &KeyBuf, now: Moment) -> Option<(Arc<Entry>, Standing)> {
+        let shared = self.shared().filter(|_| !journey.outlook.wants_later())?;
+        let (key, selecting) = (key.to_key(), self.store().variant_names(key.as_slice()));
+        let wanted = Wanted { key: &key, request: &journey.asked.headers, selecting: &selecting };
+        shared.look_up(wanted, self.store().ledger(), self.fleet_time(now), now).await.ok()?.found
     }
 
     /// Asks the backend as a fill would, and says what would be done with the answer. The answer is dropped.
@@ -243,6 +265,11 @@ impl Explanation {
             );
             line("lifetime", &stored.arithmetic);
             line("tags", &stored.tags.join(" "));
+        }
+        if let Some(shared) = &self.shared {
+            let Stored { status, bytes, born, standing, .. } = shared;
+            line("shared", &format!("{status}, {bytes} bytes, born at {born} ({standing})"));
+            line("lifetime", &shared.arithmetic);
         }
         if let Some(secs) = self.blind_for {
             line("log", &format!("out of sight for {secs} s: what is stored is confirmed once in Δ"));

@@ -22,6 +22,7 @@ use super::renew::{Renewal, Renewed};
 use super::shape::NEVER_STORED;
 use super::together::{Afterwards, Together, Turn};
 use super::{encode, keep};
+use crate::changes::ChangeRules;
 use crate::clock::Clock;
 use crate::policy::{CacheKey, Policy, Rule, tags};
 use crate::rfc::{self, Coding, Reason, RequestFacts, StoredFacts, Trouble, Validators, Vary, VaryKey};
@@ -50,6 +51,8 @@ pub struct Fill {
     pub facts: RequestFacts,
     /// The target's host in its normal form.
     pub host: String,
+    /// What the backend's announcements change: their rules have tags of their own.
+    pub rules: Arc<ChangeRules>,
     /// The tags that follow from the request: URL, prefixes, the rule's templates.
     pub tags: Vec<String>,
     /// What is stored, and goes if the backend's new answer cannot take its place.
@@ -311,6 +314,9 @@ impl Fill {
     ) -> EntryParts {
         let mut tags = self.tags.clone();
         answer_tags(&self.host, &headers, &mut tags);
+        let mut governed = Vec::new();
+        self.rules.governed_by(&tags, &mut governed);
+        tags.append(&mut governed);
         EntryParts {
             key: self.key.clone(),
             vary,

@@ -18,9 +18,10 @@ use super::limits::Limits;
 use super::outlook::{Arrival, Outlook};
 use super::pace::Paces;
 use super::settings::GatewaySettings;
-use crate::changes::Bus;
+use crate::changes::{Bus, ChangeRules};
 use crate::clock::{Clock, Moment};
 use crate::policy::Policy;
+use crate::store::codec::Timebase;
 use crate::store::{self, Store};
 use crate::telemetry::{AccessLog, FetchResult, Metrics};
 use crate::upstream::{FetchError, Fetched, InterimSink, Origin, OutBody};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub settings: GatewaySettings,
     /// The routes.
     pub policy: Policy,
+    /// What the backend's announcements change.
+    pub rules: Arc<ChangeRules>,
     /// The backends, by name.
     pub origins: Vec<Arc<Origin>>,
     /// What is kept.
@@ -57,6 +60,7 @@ pub struct Parts {
 struct Shared {
     settings: GatewaySettings,
     policy: ArcSwap<Policy>,
+    rules: Arc<ChangeRules>,
     origins: Vec<Arc<Origin>>,
     store: Arc<Store>,
     bus: Arc<Bus>,
@@ -73,16 +77,18 @@ struct Shared {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, policy, origins, store, bus, clock, metrics, access } = parts;
+        let Parts { settings, policy, rules, origins, store, bus, clock, metrics, access } = parts;
         let fleet = bus.fleet();
-        let fleet = fleet
-            .shares_entries()
-            .then(|| store::Shared::new(fleet.clone(), &bus.settings().namespace, settings.fleet.shared.clone()));
+        let fleet = fleet.shares_entries().then(|| {
+            let (namespace, settings) = (&bus.settings().namespace, settings.fleet.shared.clone());
+            store::Shared::new(fleet.clone(), namespace, &rules.edition(), settings)
+        });
         let shared = Shared {
             fleet,
             paces: Paces::new(policy.rules().len()),
             settings,
             policy: ArcSwap::from_pointee(policy),
+            rules,
             origins,
             store,
             bus,
@@ -108,6 +114,11 @@ impl Gateway {
     /// The routes in force.
     pub fn policy(&self) -> Arc<Policy> {
         self.shared.policy.load_full()
+    }
+
+    /// What the backend's announcements change.
+    pub fn rules(&self) -> &Arc<ChangeRules> {
+        &self.shared.rules
     }
 
     /// What is kept.
@@ -159,6 +170,11 @@ impl Gateway {
     /// What the nodes of the fleet share of their entries; `None` for a node on its own.
     pub fn shared(&self) -> Option<&Arc<store::Shared>> {
         self.shared.fleet.as_ref()
+    }
+
+    /// The fleet's clock, as far as this node knows it.
+    pub(super) fn fleet_time(&self, now: Moment) -> Timebase {
+        Timebase::new(self.bus().timebase().shared(now.mono), now.mono)
     }
 
     /// How long fetches usually take.

@@ -5,9 +5,11 @@
 //! 1. `admit`: may it come in, and what exactly does it ask for?
 //! 2. route: the policy picks one rule (`policy`).
 //! 3. key: the rule's recipe (`policy::key`).
-//! 4. look up: memory, and what the ledger permits of it (`store`).
+//! 4. look up: memory, and what the ledger permits of it (`store`); whether the ledger is up to date (`outlook`), at the
+//!    latest behind a `barrier`.
 //! 5. `judge`: what is to be done. A pure function: the heart of the product.
-//! 6. `fill`: one fetch for many askers (`flight`), kept while it streams (`growing`).
+//! 6. `fill`: one fetch for many askers (`flight`), in a fleet also for all its nodes (`together`), kept while it streams
+//!    (`growing`).
 //! 7. `shape`: 304, ranges, HEAD, Age, Cache-Status.
 //! 8. `account`: log line, metrics.
 //!

@@ -353,6 +353,7 @@ impl Gateway {
             origin,
             clock: self.clock().clone(),
             policy: Arc::clone(journey.policy),
+            rules: Arc::clone(self.rules()),
             rule: rule.id,
             key: key.clone(),
             outbound: Outbound::fill(self.settings(), asked, routed, forwarded)?,

@@ -40,7 +40,7 @@ impl Outlook<'_> {
     pub fn serves_unverified(&self, entry: &Entry, now: Moment) -> bool {
         !self.barred
             && self.settings.on_blind == OnBlind::Serve
-            && entry.born.at.saturating_add(self.settings.blind_lifetime) > now.mono
+            && now.since(entry.facts.received) < self.settings.blind_lifetime
     }
 
     /// Whether what is in doubt stands in for a backend that fails. Never where the client has named what it wants to see.
@@ -59,22 +59,19 @@ impl Outlook<'_> {
 pub struct Arrival {
     /// What the ledger had applied, and when that was.
     pub place: Born,
-    /// The ledger was not up to date, so its word is not enough: the backend must have been asked since.
+    /// The ledger was not up to date, so its word alone is not enough: the backend must have been asked since.
     pub strict: bool,
 }
 
 impl Arrival {
     /// Whether the answer `head` can be given to the request.
     pub fn admits(&self, head: &Entry, ledger: &Ledger) -> bool {
-        if self.strict {
-            return head.born.at >= self.place.at;
-        }
-        ledger.admits_tagged(head.born, self.place, &head.marks)
+        (!self.strict || head.born.at >= self.place.at) && ledger.admits_tagged(head.born, self.place, &head.marks)
     }
 
-    /// Whether a fetch born at `born` comes too early, whatever it brings.
+    /// Whether a fetch born at `born` was begun before, so that its answer may be older than what was known then.
     pub fn is_after(&self, born: Born) -> bool {
-        let later = if self.strict { born.at < self.place.at } else { born.number < self.place.number };
-        born.epoch != self.place.epoch || later
+        let Born { epoch, number, tick, at } = self.place;
+        born.epoch != epoch || born.number < number || born.tick < tick || (self.strict && born.at < at)
     }
 }

@@ -48,7 +48,7 @@ pub struct FleetSettings {
     /// Whether an answer that should have been confirmed is served when the backend does not deliver. Default
     /// [`Unverified::Serve`].
     pub unverified: Unverified,
-    /// With [`OnBlind::Serve`]: for how long after the backend was asked for it an answer is used while the log is out of
+    /// With [`OnBlind::Serve`]: for how long after it was received an answer is used while the log is out of
     /// sight. Default 30 s.
     pub blind_lifetime: Duration,
     /// How long a node waits for another one's fetch, beyond what is usual for the route, before it fetches for itself.

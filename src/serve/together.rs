@@ -15,8 +15,8 @@ use super::judge::{self, Verdict};
 use crate::clock::Moment;
 use crate::fleet::FleetError;
 use crate::rfc::Reason;
-use crate::store::codec::Timebase;
 use crate::store::{Entry, Found, Hold, Leased, Looked, Shared, Sight, Standing, Wanted};
+use crate::telemetry::FleetWork;
 
 /// What a fill needs to go about it together with the other nodes.
 pub(super) struct Together {
@@ -42,7 +42,7 @@ impl Together {
     /// Looks for what another node has fetched, and waits for it as long as that is the shorter way.
     pub(super) async fn turn(self, fill: &mut Fill, leader: &Leader) -> Turn {
         let mut selecting = self.gateway.store().variant_names(fill.key.bytes());
-        let turn = match self.find(fill, leader, &mut selecting).await {
+        let turn = match self.find(fill, leader, &mut selecting, false).await {
             Ok(Some(entry)) => Ok(Turn::Shared(entry)),
             Ok(None) => self.queue(fill, leader, &mut selecting).await,
             Err(error) => Err(error),
@@ -68,7 +68,7 @@ impl Together {
             let left = match self.shared.lease(wanted, class, term).await? {
                 Leased::Granted(hold) => {
                     // Whoever had it before may have shared its answer between the look-up and now.
-                    let found = self.find(fill, leader, selecting).await;
+                    let found = self.find(fill, leader, selecting, true).await;
                     return Ok(match found {
                         Ok(Some(entry)) => {
                             self.shared.release(hold, None).await;
@@ -86,7 +86,7 @@ impl Together {
             }
             tokio::time::sleep(pause.min(left.max(FIRST_PAUSE)).min(patience)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            if let Some(entry) = self.find(fill, leader, selecting).await? {
+            if let Some(entry) = self.find(fill, leader, selecting, true).await? {
                 return Ok(Turn::Shared(entry));
             }
         }
@@ -99,6 +99,7 @@ impl Together {
         fill: &mut Fill,
         leader: &Leader,
         selecting: &mut Vec<http::HeaderName>,
+        again: bool,
     ) -> Result<Option<Arc<Entry>>, FleetError> {
         let store = Arc::clone(self.gateway.store());
         let now = fill.clock.now();
@@ -107,7 +108,14 @@ impl Together {
             return Err(FleetError::Away);
         }
         let wanted = Wanted { key: &fill.key, request: &fill.request, selecting };
-        let looked = self.shared.look_up(wanted, store.ledger(), timebase(&self.gateway, now), now).await?;
+        let (ledger, timebase) = (store.ledger(), self.gateway.fleet_time(now));
+        let looked = if again {
+            self.shared.look_again(wanted, ledger, timebase, now).await
+        } else {
+            self.shared.look_up(wanted, ledger, timebase, now).await
+        };
+        self.gateway.metrics().shared(FleetWork::SharedRead, fill.clock.now().since(now));
+        let looked = looked?;
         let Looked { found, known, selecting: learnt } = looked;
         if let Some(learnt) = learnt {
             *selecting = learnt.into_vec();
@@ -164,11 +172,6 @@ impl Together {
     }
 }
 
-/// The fleet's clock, as far as this node knows it.
-fn timebase(gateway: &Gateway, now: Moment) -> Timebase {
-    Timebase::new(gateway.bus().timebase().shared(now.mono), now.mono)
-}
-
 /// What is owed to the other nodes once the backend has answered. Dropped without a word, it gives the lease back: the next
 /// one may have more luck.
 pub(super) struct Afterwards {
@@ -203,7 +206,7 @@ impl Afterwards {
         // Out of sight of the log, and across two of its lives, nothing is known of what an entry is worth to others.
         let born_here = entry.born.epoch == ledger.epoch() && ledger.sight(now) == Sight::Clear;
         if born_here && ledger.standing(entry) != Standing::Void {
-            self.shared.write(Arc::clone(entry), timebase(&self.gateway, now), self.hold.take());
+            self.shared.write(Arc::clone(entry), self.gateway.fleet_time(now), self.hold.take());
         }
     }
 

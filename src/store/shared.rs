@@ -23,6 +23,8 @@ use crate::fleet::{Fleet, FleetError, Kept, Lease, Name, Newest, Put, TagMarks};
 use crate::policy::key::CacheKey;
 use crate::rfc::{Moment, Vary, VaryKey};
 
+#[cfg(test)]
+mod tests;
 mod writing;
 
 pub use self::writing::SharedStats;
@@ -63,6 +65,7 @@ impl Default for SharedSettings {
 pub struct Shared {
     fleet: Fleet,
     names: Names,
+    tags: Names,
     settings: SharedSettings,
     waiting: Mutex<Waiting>,
     stats: SharedStats,
@@ -111,10 +114,12 @@ pub struct Hold {
 }
 
 impl Shared {
-    /// What nodes share over `fleet` under `namespace`.
-    pub fn new(fleet: Fleet, namespace: &str, settings: SharedSettings) -> Arc<Self> {
+    /// What nodes share over `fleet` under `namespace`. Nodes of different `edition` share no entries, for they give them
+    /// different tags; the log of changes, and what tags are called in it, they have in common.
+    pub fn new(fleet: Fleet, namespace: &str, edition: &str, settings: SharedSettings) -> Arc<Self> {
         Arc::new(Self {
-            names: Names::new(namespace, settings.seal.as_ref()),
+            names: Names::new(&[namespace, edition].concat(), settings.seal.as_ref()),
+            tags: Names::new(namespace, None),
             fleet,
             settings,
             waiting: Mutex::default(),
@@ -140,10 +145,28 @@ impl Shared {
         timebase: Timebase,
         now: Moment,
     ) -> Result<Looked, FleetError> {
+        let looked = self.look_again(wanted, ledger, timebase, now).await;
+        if matches!(looked, Ok(Looked { found: None, .. })) {
+            self.stats.missed();
+        }
+        looked
+    }
+
+    /// The same for who has found nothing a moment ago: to find nothing once more is not counted.
+    ///
+    /// # Errors
+    /// As [`Shared::look_up`].
+    pub async fn look_again(
+        &self,
+        wanted: Wanted<'_>,
+        ledger: &Ledger,
+        timebase: Timebase,
+        now: Moment,
+    ) -> Result<Looked, FleetError> {
         let looked = self.find(wanted, ledger, timebase, now).await;
         match &looked {
             Ok(Looked { found: Some(_), .. }) => self.stats.found(),
-            Ok(_) => self.stats.missed(),
+            Ok(_) => {}
             Err(error) => self.stats.failed(error),
         }
         looked
@@ -201,7 +224,7 @@ impl Shared {
             return Ok(Looked { found, known: true, ..looked });
         }
         // Asked for after the entry was read: what is said now is said of this entry.
-        let tags: Vec<Name> = entry.tags.iter().map(|tag| Name(*self.names.tag(tag).bytes())).collect();
+        let tags: Vec<Name> = entry.tags.iter().map(|tag| Name(*self.tags.tag(tag).bytes())).collect();
         let marks = self.fleet.newest(&tags).await?;
         let possible = entry.born.epoch == marks.place.epoch && entry.born.number <= marks.place.number;
         if !possible || marks.tags.len() != tags.len() {

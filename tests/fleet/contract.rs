@@ -81,7 +81,7 @@ pub fn start(settings: RedisSettings) -> Fleet {
 pub async fn ready(fleet: &Fleet) {
     until("the fleet is connected", async || {
         let stats = fleet.stats().unwrap();
-        stats.connected && [stats.entries, stats.ledger] == [BreakerState::Admitting; 2]
+        stats.connected && stats.evicts.is_some() && [stats.entries, stats.ledger] == [BreakerState::Admitting; 2]
     })
     .await;
 }
@@ -158,7 +158,7 @@ contract! {
     whoever_waits_for_a_record_is_told
     whoever_waits_in_vain_is_told_within_a_second
     who_is_there_is_known_with_what_they_applied
-    a_node_of_another_life_counts_from_now
+    a_node_of_another_life_has_applied_nothing_of_this_one
     one_node_is_the_scribe_until_its_lease_ends
     an_entry_is_found_as_it_was_put
     a_longer_entry_is_cut_off
@@ -247,6 +247,7 @@ async fn whoever_waits_in_vain_is_told_within_a_second(pair: Pair<'_>) {
 async fn who_is_there_is_known_with_what_they_applied(pair: Pair<'_>) {
     let Pair { one, two, .. } = pair;
     let first = one.beat(&beating("one", None)).await.unwrap();
+    one.beat(&beating("one", Some(first.place))).await.unwrap();
     let appended = two.append(record("a")).await.unwrap().place;
     let second = two.beat(&beating("two", None)).await.unwrap();
     assert_eq!(second.place, appended);
@@ -262,7 +263,9 @@ async fn who_is_there_is_known_with_what_they_applied(pair: Pair<'_>) {
         members.nodes.into_iter().map(|member| (member.node, member.applied)).collect::<Vec<_>>()
     };
     let row = |node: &str, applied| (node.to_owned(), applied);
-    assert_eq!(told().await, [row("one", first.place.number), row("two", appended.number)]);
+    // Whoever has not said what it has applied of this life may still go on by what it knew.
+    assert_eq!(told().await, [row("one", first.place.number), row("two", 0)]);
+    two.beat(&beating("two", Some(appended))).await.unwrap();
     one.beat(&beating("one", Some(appended))).await.unwrap();
     assert_eq!(told().await, [row("one", appended.number), row("two", appended.number)]);
     let short = Beating { lease: Duration::from_millis(30), ..beating("one", Some(appended)) };
@@ -273,12 +276,12 @@ async fn who_is_there_is_known_with_what_they_applied(pair: Pair<'_>) {
     assert!(members.nodes[0].lapsed > Duration::ZERO);
 }
 
-async fn a_node_of_another_life_counts_from_now(pair: Pair<'_>) {
+async fn a_node_of_another_life_has_applied_nothing_of_this_one(pair: Pair<'_>) {
     let now = pair.one.append(record("a")).await.unwrap().place;
     let mut other = now;
     (other.epoch.0, other.number) = (now.epoch.0 ^ 1, now.number + 40);
     pair.one.beat(&beating("one", Some(other))).await.unwrap();
-    assert_eq!(pair.one.members().await.unwrap().nodes[0].applied, now.number);
+    assert_eq!(pair.one.members().await.unwrap().nodes[0].applied, 0);
 }
 
 async fn one_node_is_the_scribe_until_its_lease_ends(pair: Pair<'_>) {
@@ -443,19 +446,22 @@ async fn the_first_thing_heard_is_a_gap_and_then_what_is_said(pair: Pair<'_>) {
     pair.two.publish(&channel("roles"), Bytes::from_static(b"for others")).await.unwrap();
     pair.two.publish("news", Bytes::from_static(&[0, 255])).await.unwrap();
     assert_eq!(timeout(SOON, later.recv()).await.expect("a gap"), Some(Heard::Gap));
-    let mut payloads = Vec::new();
-    while payloads.len() < 4 {
+    // What is said on different channels may be heard in another order: in a cluster it comes from different servers.
+    let (mut payloads, mut news) = (Vec::new(), None);
+    while payloads.len() < 3 || news.is_none() {
         match timeout(SOON, heard.recv()).await.expect("what was said") {
             // Two subscriptions match it while the second listener is there.
             Some(Heard::Message { payload, .. }) if payloads.last() == Some(&payload) => {}
+            Some(Heard::Message { channel, payload }) if channel == "news" => news = Some(payload),
             Some(Heard::Message { channel, payload }) => {
-                assert!(channel == users || channel == "news", "{channel}");
+                assert_eq!(channel, users);
                 payloads.push(payload);
             }
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(payloads, [&b"a"[..], b"b", b"c", &[0, 255]]);
+    assert_eq!(payloads, [&b"a"[..], b"b", b"c"]);
+    assert_eq!(news.as_deref(), Some(&[0, 255][..]));
 }
 
 async fn a_stream_is_read_from_its_end_and_then_on(pair: Pair<'_>) {

@@ -35,6 +35,8 @@ async fn is_new(fleet: &Fleet, before: Place) -> Place {
         found.is_some()
     })
     .await;
+    // A breaker that is still finding out lets few through.
+    ready(fleet).await;
     let found = found.unwrap();
     assert_ne!(found.place.epoch, before.epoch);
     assert_eq!((found.floors, found.tags[0]), (Newest::default(), Newest::default()));
@@ -98,6 +100,7 @@ async fn r_07_a_replica_that_takes_over_begins_a_new_life() {
     })
     .await;
     assert_eq!(agreed.unwrap().place, new);
+    ready(&one).await;
     let replicas = one.append(record("x")).await.unwrap().replicas;
     assert_eq!(replicas, 0, "the old master is gone");
     assert_eq!(one.replicated(SOON).await, Ok(0), "nobody is waited for");
@@ -109,7 +112,7 @@ async fn r_07_a_replica_that_takes_over_begins_a_new_life() {
 }
 
 #[tokio::test]
-async fn p_06_an_append_goes_on_from_a_record_whose_script_was_killed_behind_it() {
+async fn p_06_a_record_whose_script_was_killed_behind_it_costs_a_life() {
     let redis = Redis::start().await;
     let fleet = node(&redis.url(), "fleet").await;
     let before = append(&fleet, mark(Grade::Hard)).await;
@@ -117,14 +120,12 @@ async fn p_06_an_append_goes_on_from_a_record_whose_script_was_killed_behind_it(
     let id = format!("{}-0", before.number + 1);
     let log = key("log");
     redis.command(&["XADD", &log, &id, "e", &epoch, "n", "00000000000000aa", "p", &nonce, "d", "half"]).await.text();
-    let half = Place { number: before.number + 1, nonce: 0xaa, ..before };
-    assert_eq!(place(&fleet).await, half, "it counts: somebody may have read it");
-    assert_eq!(fleet.beat(&beating("one", None)).await.unwrap().place, half);
+    // Its marks may be missing, and who meets an old entry asks for these.
+    let begun = fleet.beat(&beating("one", None)).await.unwrap().place;
+    assert_ne!(begun.epoch, before.epoch);
+    assert!(begun.number > before.number + 1, "no number is given twice");
     let next = append(&fleet, record("next")).await;
-    assert_eq!((next.epoch, next.number), (before.epoch, half.number + 1));
-    let log = fleet.read_after(before.number).await.unwrap();
-    assert_eq!(log.iter().map(|logged| &logged.bytes[..]).collect::<Vec<_>>(), [&b"half"[..], b"next"]);
-    assert_eq!(log[1].previous, half.nonce);
+    assert_eq!((next.epoch, next.number), (begun.epoch, begun.number + 1));
 }
 
 #[tokio::test]
@@ -222,12 +223,12 @@ async fn the_log_is_trimmed_and_its_newest_record_stays() {
 async fn a_ledger_that_may_forget_is_not_relied_upon() {
     let redis = Redis::start_with(&["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]).await;
     let fleet = node(&redis.url(), "fleet").await;
-    until("it is noticed", async || fleet.stats().unwrap().evicts).await;
+    until("it is noticed", async || fleet.stats().unwrap().evicts == Some(true)).await;
     let Err(FleetError::Refused(why)) = fleet.newest(&[name(1)]).await else { panic!("marks may be gone") };
     assert!(why.contains("maxmemory-policy noeviction"), "{why}");
     append(&fleet, mark(Grade::Hard)).await;
     redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await.is_ok();
-    until("that it was put right is noticed", async || !fleet.stats().unwrap().evicts).await;
+    until("that it was put right is noticed", async || fleet.stats().unwrap().evicts == Some(false)).await;
     fleet.newest(&[name(1)]).await.unwrap();
 }
 
@@ -308,4 +309,18 @@ async fn scripts_that_a_server_does_not_know_are_told_again() {
     redis.command(&["SCRIPT", "FLUSH"]).await.is_ok();
     append(&fleet, record("x")).await;
     assert_eq!(fleet.stats().unwrap().errors_of("other"), 0);
+}
+
+#[tokio::test]
+async fn with_the_last_clone_all_connections_end() {
+    let redis = Redis::start().await;
+    let clients = async || redis.info("connected_clients").await.unwrap().parse::<usize>().unwrap();
+    let before = clients().await;
+    let fleet = node(&redis.url(), "fleet").await;
+    let mut heard = fleet.listen(vec!["news".to_owned()]);
+    heard.recv().await.unwrap();
+    until("the stream answers", async || fleet.read_stream("feed").await.is_ok()).await;
+    assert_eq!(clients().await - before, 7, "two for entries, ledger, appends, watcher, subscriber, stream");
+    drop((fleet, heard));
+    until("they end", async || clients().await == before).await;
 }

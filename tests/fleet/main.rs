@@ -22,5 +22,7 @@ mod gateway;
 
 mod faults;
 mod servers;
+mod subscriptions;
 mod topologies;
 mod truth;
+mod ways;

@@ -25,7 +25,7 @@ struct Door {
 impl Door {
     fn of(t: &Talk) -> Self {
         let (gateway, listeners) = (t.gateway.clone(), Arc::new(ListenStats::default()));
-        let hearing = Arc::new(Hearing::new(Arc::clone(gateway.bus()), Arc::default()));
+        let hearing = Arc::new(Hearing::new(Arc::clone(gateway.bus()), Arc::default(), gateway.policy()));
         Self { admin: Admin { gateway, hearing, listeners, token: None, ready: Readiness::default() } }
     }
 

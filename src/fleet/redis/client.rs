@@ -62,7 +62,7 @@ impl Role {
         if matches!(code, "NOAUTH" | "WRONGPASS") {
             self.plan.refused();
         }
-        self.stats.error(code, failed.to_string());
+        self.stats.error(code, &failed);
         failed
     }
 }
@@ -82,7 +82,7 @@ impl Link {
         let role = Arc::clone(&self.role);
         let started = role.clock.now();
         let Admission::Yes(ticket) = role.breaker.admit(started) else {
-            role.stats.error("away", FleetError::Away.to_string());
+            role.stats.error("away", &FleetError::Away);
             return Err(FleetError::Away);
         };
         let client = self.client().with_options(&options);
@@ -221,6 +221,7 @@ fn translate(error: &Error) -> (FleetError, &'static str) {
         ErrorKind::Protocol | ErrorKind::Parse | ErrorKind::NotFound => {
             (FleetError::Garbled("what was asked for"), "garbled")
         }
+        _ if details.contains("max number of clients") => (FleetError::Refused(shortened(details)), "max-clients"),
         ErrorKind::Auth => (FleetError::Refused(shortened(details)), "NOAUTH"),
         // fred's own words for having no connection.
         ErrorKind::Unknown if !details.starts_with("ERR") && details.contains("command") => (FleetError::Away, "away"),
@@ -253,6 +254,7 @@ mod tests {
             (ErrorKind::Backpressure, "Max in-flight commands reached.", "busy", Outcome::Poor),
             (ErrorKind::Unknown, "Failed to send command to router.", "away", Outcome::Unreachable),
             (ErrorKind::Unknown, "ERR wrong number of arguments for command", "other", Outcome::Good),
+            (ErrorKind::Unknown, "ERR max number of clients reached", "max-clients", Outcome::Unreachable),
             (ErrorKind::Parse, "Could not convert", "garbled", Outcome::Poor),
         ];
         for (kind, details, code, outcome) in rows {

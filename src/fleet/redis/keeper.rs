@@ -5,7 +5,6 @@
 //! breaker back when nobody else asks. On the ledger's link it is also looked whether the server may forget.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fred::interfaces::ClientLike;
@@ -48,6 +47,10 @@ pub(super) async fn keep(link: Arc<Link>, pings: bool, remembers: bool) {
         }
         if !link.is_connected() {
             (missed, lost, unasked) = (0, lost + 1, 0);
+            if remembers {
+                // It may be another server that answers next.
+                link.role.stats.note_memory(None);
+            }
             if link.role.plan.needs_rest() {
                 link.rest();
                 tokio::time::sleep(REST).await;
@@ -78,20 +81,18 @@ pub(super) async fn keep(link: Arc<Link>, pings: bool, remembers: bool) {
 }
 
 /// Notes whether the server may drop keys, and says so once.
-pub(super) async fn look_at_memory(link: &Link) {
+async fn look_at_memory(link: &Link) {
     let options = link.role.plan.options_at_home(PATIENCE);
     let asked = link.ask_patiently(options, |client| async move { client.info::<Value>(Some(InfoKind::Memory)).await });
     let Ok(Some(text)) = asked.await.map(Value::into_string) else { return };
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let (limit, policy) = (field("maxmemory").unwrap_or("0"), field("maxmemory_policy").unwrap_or("noeviction"));
     let evicts = limit != "0" && policy != "noeviction";
-    if evicts && !link.role.stats.evicts.swap(true, Ordering::Relaxed) {
+    if link.role.stats.note_memory(Some(evicts)) != Some(true) && evicts {
         tracing::warn!(
             policy,
             "the ledger's Redis may forget changes when its memory is full, so entries older than this node's own view \
              are not used; set `maxmemory-policy noeviction` there, or give the ledger a server of its own"
         );
-    } else if !evicts {
-        link.role.stats.evicts.store(false, Ordering::Relaxed);
     }
 }

@@ -102,9 +102,16 @@ struct Line {
 enum Event {
     Message(Result<Message, RecvError>),
     Broken,
+    Ended,
     Joined,
     Tick,
     Published(u64, Duration),
+}
+
+impl Event {
+    fn broken(error: Option<&RecvError>) -> Self {
+        if error == Some(&RecvError::Closed) { Event::Ended } else { Event::Broken }
+    }
 }
 
 impl Ear {
@@ -147,15 +154,17 @@ impl Ear {
         loop {
             let event = tokio::select! {
                 message = hearing.line.messages.recv() => Event::Message(message),
-                _ = hearing.line.reconnects.recv() => Event::Broken,
-                _ = hearing.line.errors.recv() => Event::Broken,
+                reconnected = hearing.line.reconnects.recv() => Event::broken(reconnected.as_ref().err()),
+                error = hearing.line.errors.recv() => Event::broken(error.as_ref().err()),
                 () = self.joined.notified() => Event::Joined,
                 Some((number, at)) = reported.recv() => Event::Published(number, at),
                 _ = tick.tick() => Event::Tick,
             };
             match event {
                 Event::Message(Ok(message)) => self.message(&mut hearing, message),
-                Event::Message(Err(_)) => self.doubt(&mut hearing),
+                Event::Message(Err(RecvError::Lagged(_))) => self.doubt(&mut hearing),
+                // Nothing comes from this client any more.
+                Event::Message(Err(RecvError::Closed)) | Event::Ended => self.rebuild(&mut hearing),
                 Event::Broken => {
                     hearing.subscribed = false;
                     self.doubt(&mut hearing);

@@ -5,7 +5,7 @@
 //! connect   how a connection is made  keeper    pings, and the replacing of what is dead
 //! client    asking, and the breaker   watch     what comes next in the log
 //! listen    subscriptions, proven     records   what streams answer
-//! stats     what the operator sees
+//! stats     what the operator sees    streams   what others write
 //! ```
 //!
 //! Keys: `{namespace:inv}:…` is the ledger, in one slot of a cluster, so that a script sees all of it; `namespace:e:…` are
@@ -16,16 +16,23 @@
 //! Connections: some for entries and leases; one for the ledger; one for appends, because waiting for a replica holds up
 //! what comes behind; one that waits for the log; one for subscriptions; one for each stream of others. Nothing of fred
 //! shows outside.
+//!
+//! A user of Redis with rights of its own needs the keys `namespace:*`, `{namespace:inv}:*` and the streams that are read,
+//! the channels `namespace:canary:*` and those that are listened to, and these commands: `auth client|id client|info del
+//! eval evalsha get getrange hdel hello hget hgetall hmget hset hsetnx info pexpire ping psubscribe pttl publish set
+//! subscribe time wait xadd xrange xread xrevrange`; in a cluster also `cluster`, under sentinels `role`.
 
 mod client;
 mod connect;
 mod glob;
 mod keeper;
+mod keys;
 mod listen;
 mod records;
 mod scripts;
 mod settings;
 mod stats;
+mod streams;
 mod watch;
 
 use std::collections::HashMap;
@@ -45,6 +52,7 @@ pub use self::stats::FleetStats;
 
 use self::client::{Link, Role};
 use self::connect::Plan;
+use self::keys::Keys;
 use self::listen::Ear;
 use self::scripts::{Answer, Script, hex};
 use self::stats::Stats;
@@ -52,16 +60,12 @@ use self::watch::Watcher;
 use super::in_process::random;
 use super::{
     Append, Appended, Beat, Beating, Epoch, FleetError, Grade, Heard, Kept, Lease, Logged, Member, Members, NEW_EPOCH,
-    Name, Put, StreamRecord, TagMarks,
+    Name, Put, TagMarks,
 };
 use crate::clock::Clock;
 
 /// Records handed out at once.
 const PAGE: u64 = 1_024;
-
-/// How long a read of a stream waits for its first record, and when it is given up for lost.
-const STREAM_BLOCK: Duration = Duration::from_secs(1);
-const STREAM_LATE: Duration = Duration::from_secs(2);
 
 /// How long a node that has gone is still listed.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -95,13 +99,6 @@ struct Inner {
     /// Entries and ledger are on one server, so that one script may see both.
     together: bool,
     tasks: Mutex<Vec<AbortHandle>>,
-}
-
-/// The names of what is kept.
-struct Keys {
-    namespace: String,
-    /// Of the ledger, in the order in which its scripts take them.
-    ledger: [String; 9],
 }
 
 impl Redis {
@@ -152,9 +149,10 @@ impl Redis {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Whether the ledger's server may drop keys when it is full: then its marks are not relied upon.
-    pub fn evicts(&self) -> bool {
-        self.inner.stats.evicts.load(Ordering::Relaxed)
+    /// Whether the ledger's server may drop keys when it is full: then its marks are not relied upon. `None` while that is
+    /// not known, which is until it has been asked once on a connection.
+    pub fn evicts(&self) -> Option<bool> {
+        self.inner.stats.evicts()
     }
 
     /// What has been counted so far.
@@ -323,10 +321,14 @@ impl Redis {
 
     /// See [`Fleet::newest`](super::Fleet::newest).
     pub async fn newest(&self, tags: &[Name]) -> Result<TagMarks, FleetError> {
-        if self.evicts() {
-            return Err(FleetError::Refused(
-                "the ledger's server may have forgotten changes: set `maxmemory-policy noeviction` there".to_owned(),
-            ));
+        match self.evicts() {
+            Some(false) => {}
+            Some(true) => {
+                let why = "the ledger's server may have forgotten changes: set `maxmemory-policy noeviction` there";
+                return Err(FleetError::Refused(why.to_owned()));
+            }
+            // No connection has been there for long enough to ask.
+            None => return Err(FleetError::Away),
         }
         let mut answer = self.ledger(&scripts::NEWEST, tags, Vec::new(), self.inner.settings.read_timeout).await?;
         let (place, floors, mut listed) = (answer.place()?, answer.marks()?, answer.list()?);
@@ -374,51 +376,10 @@ impl Redis {
         self.inner.ear.listen(patterns)
     }
 
-    /// See [`Fleet::read_stream`](super::Fleet::read_stream).
-    pub async fn read_stream(&self, stream: &str) -> Result<Vec<StreamRecord>, FleetError> {
-        let inner = &self.inner;
-        let link = self.stream_link(stream);
-        let options = link.role.plan.options(inner.settings.command_timeout);
-        let key = stream.to_owned();
-        let asked = link.ask_patiently(options, move |client| async move {
-            client.xrevrange::<Value, _, _, _>(key, "+", "-", Some(1)).await
-        });
-        let newest = records::of_range(asked.await?)?;
-        let end = newest.first().map_or("0-0", |(id, _)| id.as_str()).to_owned();
-        let arguments = with_new_life(vec![stream.into(), end.into()]);
-        let read = self.run(&scripts::STREAM, inner.keys.with_marks(&[]), arguments, inner.settings.command_timeout);
-        let from = read.await?.into_string().ok_or(FleetError::Garbled("a position in a stream"))?;
-        let (key, block) = (stream.to_owned(), u64::try_from(STREAM_BLOCK.as_millis()).unwrap_or(u64::MAX));
-        let options = link.role.plan.options(STREAM_LATE);
-        let asked = link.ask_patiently(options, move |client| async move {
-            client.xread::<Value, _, _>(Some(PAGE), Some(block), key, from).await
-        });
-        let answer = asked.await;
-        if matches!(answer, Err(FleetError::Timeout)) {
-            link.rebuild();
-        }
-        let found = records::of_one_stream(answer?)?;
-        Ok(found.into_iter().map(|(id, fields)| StreamRecord { id, fields }).collect())
-    }
-
     /// One of the connections for entries, each in its turn.
     fn entries(&self) -> &Arc<Link> {
         let turn = self.inner.next.fetch_add(1, Ordering::Relaxed);
         &self.inner.entries[turn % self.inner.entries.len()]
-    }
-
-    /// The connection for this stream: reading it waits, so it has one to itself.
-    fn stream_link(&self, stream: &str) -> Arc<Link> {
-        let inner = &self.inner;
-        let mut streams = inner.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = streams.get(stream) {
-            return Arc::clone(link);
-        }
-        let link = Link::new("streams", &inner.entries[0].role);
-        let keeper = tokio::spawn(keeper::keep(Arc::clone(&link), false, false)).abort_handle();
-        inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(keeper);
-        streams.insert(stream.to_owned(), Arc::clone(&link));
-        link
     }
 
     /// Runs a script of the ledger.
@@ -449,30 +410,6 @@ impl Redis {
         let options = link.role.plan.options(self.inner.settings.read_timeout);
         let keys = vec![self.inner.keys.lease(name).into()];
         link.ask(options, move |client| script.run(client, keys, arguments)).await
-    }
-}
-
-impl Keys {
-    fn new(namespace: &str) -> Self {
-        let names = ["epoch", "rid", "seq", "log", "nodes", "floor", "scribe", "since", "read"];
-        Self { namespace: namespace.to_owned(), ledger: names.map(|name| format!("{{{namespace}:inv}}:{name}")) }
-    }
-
-    fn entry(&self, name: Name) -> String {
-        format!("{}:e:{name}", self.namespace)
-    }
-
-    fn lease(&self, name: Name) -> String {
-        format!("{}:l:{name}", self.namespace)
-    }
-
-    fn mark(&self, tag: Name) -> String {
-        format!("{{{}:inv}}:t:{tag}", self.namespace)
-    }
-
-    /// The keys of the ledger, and behind them the marks of these tags.
-    fn with_marks(&self, tags: &[Name]) -> Vec<Key> {
-        self.ledger.iter().map(Key::from).chain(tags.iter().map(|tag| Key::from(self.mark(*tag)))).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What the operator needs to know about the way to Redis: counters, and the last thing that went wrong.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::breaker::BreakerState;
+use crate::fleet::FleetError;
 
 /// The kinds of trouble that are counted. The words of the server are its own; the others are ours.
 const CODES: &[&str] = &[
@@ -24,6 +25,7 @@ const CODES: &[&str] = &[
     "BUSY",
     "MISCONF",
     "NOREPLICAS",
+    "max-clients",
     "other",
 ];
 
@@ -39,7 +41,7 @@ pub(super) struct Stats {
     pub(super) canaries_missed: AtomicU64,
     pub(super) subscriptions_refused: AtomicU64,
     pub(super) messages: AtomicU64,
-    pub(super) evicts: AtomicBool,
+    memory: AtomicU8,
     last_error: Mutex<Option<String>>,
 }
 
@@ -58,8 +60,9 @@ pub struct FleetStats {
     pub subscriptions_refused: u64,
     /// Messages heard, canaries apart.
     pub messages: u64,
-    /// The ledger's server may drop keys when it is full, so the marks in it are not relied upon.
-    pub evicts: bool,
+    /// Whether the ledger's server may drop keys when it is full, so that the marks in it are not relied upon; not known
+    /// before it has been asked.
+    pub evicts: Option<bool>,
     /// Whether all connections are open: for entries, for the ledger, and the one that waits for its records.
     pub connected: bool,
     /// Whether the server of the entries is asked.
@@ -77,13 +80,28 @@ pub(super) fn refusal(word: &str) -> Option<&'static str> {
 
 impl Stats {
     /// Counts an error.
-    pub(super) fn error(&self, code: &str, what: String) {
+    pub(super) fn error(&self, code: &str, what: &FleetError) {
         let code = CODES.iter().position(|known| *known == code).unwrap_or(CODES.len() - 1);
         self.errors[code].fetch_add(1, Ordering::Relaxed);
         // That nobody is there says less than why, which was said before.
         if code > 0 {
-            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.to_string());
         }
+    }
+
+    /// Whether the ledger's server may drop keys; `None` while that is not known.
+    pub(super) fn evicts(&self) -> Option<bool> {
+        match self.memory.load(Ordering::Relaxed) {
+            0 => None,
+            held => Some(held == 2),
+        }
+    }
+
+    /// Notes whether it may; what was known before.
+    pub(super) fn note_memory(&self, evicts: Option<bool>) -> Option<bool> {
+        let before = self.evicts();
+        self.memory.store(evicts.map_or(0, |evicts| 1 + u8::from(evicts)), Ordering::Relaxed);
+        before
     }
 
     /// Counts a connection that is made anew.
@@ -102,7 +120,7 @@ impl Stats {
             canaries_missed: read(&self.canaries_missed),
             subscriptions_refused: read(&self.subscriptions_refused),
             messages: read(&self.messages),
-            evicts: self.evicts.load(Ordering::Relaxed),
+            evicts: self.evicts(),
             connected,
             entries,
             ledger,

@@ -75,6 +75,27 @@ async fn what_arrives_blind_takes_no_answer_that_was_asked_for_earlier() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_on_a_blind_node_binds_those_who_ask_after_it() {
+    let t = blind("", FleetSettings::default()).await;
+    let held = t.origin("/cold").holds();
+    let before = t.get("/cold").start();
+    t.settle().await;
+    let published = t.publish(Selector::All, Purge::Hard).await;
+    assert!(matches!(published, Published::Queued(_)), "{published:?}");
+    let second = t.origin("/cold").holds();
+    let after: Vec<_> = (0..5).map(|_| t.get("/cold").start()).collect();
+    t.settle().await;
+    held.replies("v1", &[FRESH]);
+    before.await.unwrap().is("v1");
+    t.settle().await;
+    second.replies("v2", &[FRESH]);
+    for asker in after {
+        asker.await.unwrap().is("v2");
+    }
+    t.origin("/cold").was_asked(2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_the_backend_fails_as_well_what_is_stored_is_served_and_says_so() {
     let t = blind("", FleetSettings::default()).await;
     t.origin("/p").refuses();

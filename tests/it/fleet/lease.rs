@@ -174,4 +174,9 @@ async fn a_client_that_wants_the_backends_word_is_not_told_another_nodes() {
     a.settle().await;
     a.origin("/p").replies("v2").with(FRESH);
     b.get("/p").with("x-refresh: s3cret").await.is("v2").cache_has("detail=forced");
+    b.settle().await;
+    // What it was told is the news of all.
+    let c = a.joining("");
+    c.beat().await;
+    c.get("/p").await.is("v2").cache_has("detail=shared");
 }

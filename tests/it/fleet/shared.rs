@@ -33,6 +33,9 @@ async fn what_one_node_has_fetched_is_a_hit_on_the_others() {
             .header("content-type", "text/plain");
     }
     b.get("/p").await.is("v1").cache("hit; ttl=599; detail=memory");
+    let c = a.joining("");
+    c.beat().await;
+    c.get("/p").with("range: bytes=1-").await.code(206).is("1").cache_has("detail=shared");
     a.origin("/p").was_asked(1);
     let totals = b.gateway.metrics().totals();
     assert_eq!(totals.requests(0, Outcome::SharedHit), 3);
@@ -257,4 +260,21 @@ async fn without_the_fleet_a_miss_is_a_miss() {
     c.origin("/q").replies("q").with(FRESH);
     c.get("/q").await.is("q").cache_has("fwd=uri-miss");
     assert!(c.clock.now().since(before) <= millis(50), "{:?}", c.clock.now().since(before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_what_another_node_has_and_whether_the_log_is_in_sight() {
+    let [a, b] = Talk::fleet("").await;
+    a.origin("/p").replies("v1").with("cache-control: max-age=60");
+    a.get("/p").await.is("v1");
+    a.advance(millis(500)).await;
+    let said = b.explain("/p").await;
+    assert_eq!((said.verdict, said.shared.map(|shared| shared.lifetime)), ("serve", Some(60)));
+    assert!(said.stored.is_none() && said.blind_for.is_none());
+    b.refuse();
+    b.advance(secs(5)).await;
+    let said = b.explain("/p").await;
+    assert_eq!((said.verdict, said.blind_for), ("fetch", Some(3)));
+    assert!(said.text().contains("log        out of sight for 3 s"), "{}", said.text());
+    a.origin("/p").was_asked(1);
 }

@@ -8,7 +8,12 @@ use forebay::fleet::{Fleet, InProcess, LinkState};
 
 use forebay::clock::Clock;
 use forebay::serve::FleetSettings;
+use forebay::serve::admit::Client;
+use forebay::serve::body::Body;
+use forebay::serve::explain::Explanation;
 use forebay::upstream::Transport;
+
+use http::Request;
 
 use super::{Backend, START, Talk};
 
@@ -54,6 +59,13 @@ impl Talk {
             Fleet::InProcess(network) => network,
             Fleet::Redis(_) => panic!("conversations need no Redis"),
         }
+    }
+
+    /// What would be done with a GET, and why.
+    pub async fn explain(&self, path: &str) -> Explanation {
+        let client = Client { address: ([192, 0, 2, 1], 40_000).into(), secure: false };
+        let request = Request::builder().uri(path).header("host", "example.com").body(Body::empty()).unwrap();
+        self.gateway.explain(client, request, false).await
     }
 
     /// One heartbeat, and what follows from it.
