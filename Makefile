@@ -4,7 +4,7 @@ CARGO ?= cargo
 BINARY := target/release/forebay
 SUITE  := tests/conformance/node_modules/http-cache-tests
 
-.PHONY: help run test unit format clippy lint conformance bench faults instructions release docs clean
+.PHONY: help run test unit format clippy lint conformance consistency bench faults instructions release docs clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: tools-lint ## Licences, sources and doubled dependencies
 
 conformance: tools-conformance release ## The public HTTP cache test suite against the release binary
 	node tests/conformance/run.mjs --binary $(BINARY) --report target/conformance.json
+
+consistency: ## Looks for purged versions under every fault: FOREBAY_OBSERVATIONS, FOREBAY_SCENARIO, FOREBAY_SEED
+	$(CARGO) test --locked --release --test consistency -- --ignored --exact --nocapture the_table
 
 bench: release ## Against nginx and HAProxy on pinned cores: QUICK=1 for a short run
 	bench/run.sh $(if $(QUICK),--quick)

@@ -208,7 +208,6 @@ fn fleet(admin: &Admin) -> Option<FleetGauges> {
         writes: shared.map(written).unwrap_or_default(),
         leases: shared.map(|shared| shared.leases().collect()).unwrap_or_default(),
         redis_errors: redis.map(|redis| redis.errors).unwrap_or_default(),
-        ..FleetGauges::default()
     })
 }
 

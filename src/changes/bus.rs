@@ -189,7 +189,7 @@ impl Bus {
             scribe: AtomicBool::new(false),
             scribe_turns: watch::Sender::new(0),
             heard: AtomicBool::new(false),
-            well: AtomicBool::new(true),
+            well: AtomicBool::new(false),
             timebase: Timebase::default(),
             counts: sight::Counts::default(),
             beating: Turn::new(None),
@@ -252,6 +252,10 @@ impl Bus {
         let mut receipt = Receipt { epoch: place.epoch, number: place.number };
         // What is queued goes first: changes are appended in the order in which they were announced.
         let mut kept_back = (!self.queue.is_empty()).then_some(FleetError::Away);
+        if kept_back.is_some() {
+            // If the log is back, what waits need not wait for the next heartbeat.
+            self.hurry.notify_one();
+        }
         let mut said = Vec::new();
         for record in records {
             if kept_back.is_none() {

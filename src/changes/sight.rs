@@ -13,6 +13,9 @@ use crate::clock::{Clock, Moment};
 use crate::fleet::{Beat, Beating, FleetError, Place};
 use crate::store::{Grade, Record, Sight};
 
+/// The pause between heartbeats before the first one is answered.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
 /// How well a node has kept the log in sight since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SightStats {
@@ -69,9 +72,12 @@ impl Bus {
         loop {
             // Never dropped half-way: what was asked of the fleet would be carried out later.
             self.beat(clock).await;
+            // Before the first answer the connection is only being made.
+            let heard = self.heard.load(Ordering::Acquire);
+            let pause = if heard { self.settings.delta / 4 } else { FIRST_PAUSE };
             tokio::select! {
                 () = &mut shutdown => return,
-                () = tokio::time::sleep(self.settings.delta / 4) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.hurry.notified() => {}
             }
         }
@@ -188,14 +194,21 @@ impl Bus {
         if !self.ledger.is_pending() {
             return Ok(());
         }
-        while let Some(record) = self.queue.first() {
-            self.append(&record, now).await?;
-            self.queue.appended();
+        while let Some(record) = self.queue.next(super::bus::RECORD_TAGS) {
+            match self.append(&record, now).await {
+                Ok(receipt) => self.queue.appended(receipt),
+                Err(error) => {
+                    self.queue.kept_back();
+                    return Err(error);
+                }
+            }
         }
-        let Some(tick) = self.queue.flushed() else { return Ok(()) };
+        let Some((tick, last)) = self.queue.flushed() else { return Ok(()) };
         self.catch_up(now).await?;
-        // If it did not follow, it is not known to have been applied. The next heartbeat sees to it.
-        if !self.broken.load(Ordering::Acquire) {
+        // What is not known to have been applied goes on holding here. If the log begins another life before it has been,
+        // it is among what is appended again then.
+        let place = self.ledger.place();
+        if last.is_none_or(|last| place.epoch == last.epoch && place.number >= last.number) {
             self.ledger.settled(tick);
         }
         Ok(())

@@ -199,7 +199,11 @@ async fn p09_a_purge_without_the_log_holds_here_and_is_appended_when_the_log_is_
     }
     assert!(!a.ledger.is_pending() && a.bus.queued() == 0);
     let tags: Vec<String> = b.bus.audit(9).into_iter().flat_map(|line| line.tags).collect();
-    assert_eq!(tags, ["tag:w", "tag:y", "tag:x", "tag:z"], "the newest first");
+    assert_eq!(
+        tags,
+        ["tag:w", "tag:x", "tag:y", "tag:z"],
+        "what was queued goes into one record, behind what was missed"
+    );
 }
 
 #[tokio::test(start_paused = true)]

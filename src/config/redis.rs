@@ -86,7 +86,7 @@ fn fleet(table: &Reader<'_>, outside: &Outside) -> FleetSettings {
         unverified: table.take("unverified", unverified, default.unverified),
         blind_lifetime: table.take("blind_lifetime", patience(0..=86_400_000), default.blind_lifetime),
         lease_wait: table.take("lease_wait", patience(0..=60_000), default.lease_wait),
-        shared: shared(table, default.shared, outside),
+        shared: shared(table, &default.shared, outside),
     };
     if fleet.on_blind == OnBlind::Serve {
         let wrong = Wrong::new("a node that has lost the log from sight serves what may have been purged");
@@ -99,7 +99,7 @@ fn fleet(table: &Reader<'_>, outside: &Outside) -> FleetSettings {
 }
 
 /// What the nodes share of their entries.
-fn shared(table: &Reader<'_>, default: SharedSettings, outside: &Outside) -> SharedSettings {
+fn shared(table: &Reader<'_>, default: &SharedSettings, outside: &Outside) -> SharedSettings {
     SharedSettings {
         max_object: table.take("max_object", size_in(1..=64 << 20), default.max_object),
         max_ttl: table.take("max_ttl", duration_in(Duration::from_secs(1)..=LONGEST), default.max_ttl),

@@ -80,6 +80,10 @@ pub fn append_cdn_loop(headers: &mut HeaderMap, pseudonym: &str) {
 /// it. RFC 9110 §7.6.3, RFC 8586 §2. Case does not count.
 pub fn names_us(headers: &HeaderMap, pseudonym: &str) -> bool {
     let ours = |name: &[u8]| name.eq_ignore_ascii_case(pseudonym.as_bytes());
+    // One look at each name is cheaper than two searches; a client's own request has neither.
+    if !headers.keys().any(|name| *name == VIA || *name == CDN_LOOP) {
+        return false;
+    }
     let mut via = headers.get_all(VIA).iter().flat_map(|line| members(line.as_bytes()));
     let mut cdn_loop = headers.get_all(&CDN_LOOP).iter().flat_map(|line| members(line.as_bytes()));
     // received-protocol RWS received-by [ RWS comment ]

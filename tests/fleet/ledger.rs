@@ -285,20 +285,30 @@ async fn l2_06_a_value_of_another_type_or_size_is_an_error_of_its_own() {
 }
 
 #[tokio::test]
-async fn r_09_a_full_server_refuses_writes_and_goes_on_answering() {
+async fn r_09_a_full_server_refuses_entries_and_takes_changes_and_heartbeats() {
     let redis = Redis::start().await;
     let fleet = node(&redis.url(), "fleet").await;
     let now = append(&fleet, record("x")).await;
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.is_ok();
-    for _ in 0..30 {
-        let error = fleet.append(record("x")).await.unwrap_err();
+    let time = fleet.beat(&beating("one", None)).await.unwrap().time;
+    let entry = |born| Put {
+        name: name(1),
+        epoch: now.epoch,
+        born,
+        expires: time + Duration::from_secs(60),
+        bytes: Bytes::from_static(b"an entry"),
+        tags: Vec::new(),
+    };
+    for round in 1..=30 {
+        let error = fleet.put(entry(now.number)).await.unwrap_err();
         assert!(matches!(&error, FleetError::Refused(why) if why.starts_with("OOM")), "{error}");
         assert_eq!(fleet.get(name(1), 9).await, Ok(None));
+        assert_eq!(append(&fleet, record("x")).await.number, now.number + round, "changes are small, and never wait");
+        assert_eq!(fleet.beat(&beating("one", None)).await.unwrap().place.number, now.number + round);
     }
     assert_eq!(fleet.stats().unwrap().errors_of("OOM"), 30);
-    assert_eq!(place(&fleet).await, now);
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.is_ok();
-    assert_eq!(append(&fleet, record("x")).await.number, now.number + 1);
+    assert_eq!(fleet.put(entry(now.number)).await, Ok(Kept::Yes));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 mod backend;
 mod chaos;
 mod contract;
+mod figures;
 mod ledger;
 mod outages;
 mod redis;

@@ -3,25 +3,41 @@
 use std::time::Duration;
 
 use super::super::gateway::Scratch;
-use super::super::house::at;
+use super::super::house::{at, until};
 use super::super::redis::{Certificate, Connection};
 use super::{House, How, Redis, USUAL, course, lasting, report};
 
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r09_a_redis_without_room_is_read_and_what_it_does_not_take_is_counted() {
+async fn r09_a_redis_without_room_is_read_takes_purges_and_what_it_does_not_take_is_counted() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
-    let full = async || redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.is_ok();
-    let room = async || {
-        assert!(house.errors(0, "OOM").await > 0.0, "nothing was refused");
-        redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.is_ok();
-    };
-    let course = course(&house, lasting(3), full, room).await;
+    let load = house.load().await;
+    let before = load.goes_on(USUAL).await;
+    let kept = |number: usize| format!("/kept/{number}");
+    for number in 0..20 {
+        load.read(&house, 0, kept(number)).await;
+    }
+    until("all is written", async || redis.command(&["KEYS", "forebay:e:*"]).await.items().len() >= 40).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.is_ok();
+    let began = load.now();
+    for number in 0..20 {
+        load.read(&house, 1, kept(number)).await;
+    }
+    let read = (began, load.now());
+    let during = load.goes_on(lasting(2)).await;
+    for node in 0..2 {
+        assert!(house.errors(node, "OOM").await > 0.0, "nothing was refused");
+        let failed = house.metric(node, "forebay_shared_writes_total{result=\"failed\"}").await;
+        assert!(failed > 0.0, "no write was dropped and counted");
+        assert!(house.metric(node, "forebay_fleet_in_sight").await > 0.5, "it is blind");
+    }
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.is_ok();
+    let course = super::ended(&house, load, before, during).await;
     course.is_well();
-    course.queues_all_purges();
-    assert!(house.metric(0, "forebay_shared_writes_total{result=\"failed\"}").await > 0.0, "no write was dropped");
+    assert!(course.record.count(How::Shared, read) >= 20, "what is there is not read");
+    assert!(course.record.purges(during).all(|purge| purge.status == 200), "purges have room");
     course.report("R-09", "maxmemory reached, noeviction");
 }
 
