@@ -26,6 +26,8 @@ const CHANGES: Duration = Duration::from_millis(100);
 /// Pages that never change, and pages that do.
 const HOT: usize = 30;
 const TRUTH: usize = 10;
+/// Within this an announcement holds on all nodes, whatever fails.
+const ANNOUNCED: Duration = Duration::from_secs(5);
 /// By then what was fetched has been written to Redis.
 const WRITTEN: Duration = Duration::from_millis(150);
 
@@ -100,6 +102,8 @@ pub struct Staleness {
     pub elsewhere: Option<Duration>,
     /// On the others, of what was queued.
     pub queued: Option<Duration>,
+    /// On any node, of what the backend has announced.
+    pub announced: Option<Duration>,
 }
 
 impl Load {
@@ -347,6 +351,7 @@ impl Record {
             };
             for changed in self.changes.iter().filter(missed) {
                 let worst = match (changed.node == seen.node, changed.status) {
+                    _ if changed.node == NOBODY => &mut worst.announced,
                     (true, 200 | 202) => &mut worst.here,
                     (false, 200) => &mut worst.elsewhere,
                     (false, 202) => &mut worst.queued,
@@ -364,6 +369,7 @@ impl Record {
         let worst = self.staleness();
         assert_eq!(worst.here, None, "purged and served on the same node");
         assert!(worst.elsewhere.unwrap_or_default() <= bound, "{worst:?} and not {bound:?}");
+        assert!(worst.announced.unwrap_or_default() <= ANNOUNCED, "{worst:?}");
         let odd = self.changes.iter().find(|changed| !matches!(changed.status, 200 | 202));
         assert!(odd.is_none(), "a purge was refused: {odd:?}");
         for changed in self.changes.iter().filter(|changed| changed.node != NOBODY) {

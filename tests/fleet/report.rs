@@ -9,8 +9,8 @@ use super::load::{How, Record};
 /// A file that the rows go to, if they are wanted.
 const TO: &str = "FOREBAY_FAULTS";
 const HEAD: &str = "\
-| Row | What was done | Requests | Client errors | Memory hits before: p50 / p99 / max | during | Misses before: p99 | during | Redis used again | Worst staleness after a purge in the log | after a queued one |
-|---|---|---:|---:|---|---|---:|---:|---:|---:|---:|
+| Row | What was done | Requests | Client errors | Memory hits before: p50 / p99 / max | during | Misses before: p99 | during | Redis used again | Worst staleness after a purge in the log | after a queued one | after an announcement |
+|---|---|---:|---:|---|---|---:|---:|---:|---:|---:|---:|
 ";
 
 /// A time to look at: from when to when.
@@ -34,7 +34,8 @@ pub fn row(id: &str, what: &str, record: &Record, before: Span, during: Span, ba
         let _ = write!(line, " {} |", millis(part(&record.latencies(How::Fetched, span), 99)));
     }
     let worst = record.staleness();
-    let _ = writeln!(line, " {} | {} | {} |", millis(back), none(worst.elsewhere), none(worst.queued));
+    let (logged, queued, announced) = (none(worst.elsewhere), none(worst.queued), none(worst.announced));
+    let _ = writeln!(line, " {} | {logged} | {queued} | {announced} |", millis(back));
     let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
     let is_new = file.metadata().unwrap().len() == 0;
     let text = if is_new { format!("{HEAD}{line}") } else { line };

@@ -10,7 +10,7 @@ use super::{DELTA, House, How, Redis, course, lasting, wired};
 async fn r01_no_client_notices_that_redis_was_killed_and_each_purge_says_that_it_waits() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
-    let course = course(&house, lasting(3), async || redis.kill(), async || redis.restart().await).await;
+    let course = course(&house, lasting(4), async || redis.kill(), async || redis.restart().await).await;
     course.is_well();
     course.queues_all_purges();
     // What fails is given up and not asked again: after Δ each page is confirmed once per Δ, and not for each request.
@@ -24,7 +24,7 @@ async fn r02_no_client_notices_that_redis_is_silent_and_nothing_piles_up() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let before = [house.resident(0), house.resident(1)];
-    let course = course(&house, lasting(3), async || redis.pause(), async || redis.resume()).await;
+    let course = course(&house, lasting(4), async || redis.pause(), async || redis.resume()).await;
     course.is_well();
     course.queues_all_purges();
     assert!(house.errors(0, "timeout").await > 0.0);

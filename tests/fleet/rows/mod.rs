@@ -17,9 +17,9 @@ use super::redis::Redis;
 use super::report::{self, Span, lasting};
 
 /// Long enough to see what is usual.
-const USUAL: Duration = Duration::from_secs(1);
+const USUAL: Duration = Duration::from_millis(800);
 /// Within this a purge in the log holds on all nodes, whatever fails: Δ, one request, and what a busy machine adds.
-const BOUND: Duration = Duration::from_millis(2_700);
+const BOUND: Duration = Duration::from_millis(3_200);
 
 /// Two nodes, each with a network of its own to one Redis.
 async fn wired() -> (Redis, [Proxy; 2], House) {
@@ -51,7 +51,7 @@ async fn course(house: &House, time: Duration, breaks: impl AsyncFnOnce(), mends
 /// Waits until Redis is used again, and a little longer.
 async fn ended(house: &House, load: Load, before: Span, during: Span) -> Course {
     let back = house.used_again().await;
-    let after = load.goes_on(Duration::from_millis(700)).await;
+    let after = load.goes_on(Duration::from_millis(500)).await;
     let record = load.stop().await;
     house.is_well();
     assert!(back < Duration::from_secs(2) + SLACK, "Redis was used again after {back:?}");

@@ -152,7 +152,7 @@ async fn p04_a_node_that_was_stopped_serves_nothing_before_it_knows_what_it_has_
     let began = load.now();
     house.nodes[1].signal("STOP").await;
     let junk = "x".repeat(20_000);
-    let until_then = began + lasting(3);
+    let until_then = began + lasting(4);
     let mut number = 0;
     while load.now() < until_then {
         load.announce(&redis, number).await;
@@ -196,6 +196,7 @@ async fn p05_a_node_that_starts_during_purges_is_ready_when_it_is_bound_by_them(
     let during = (began, house.backend.now().mono);
     record.is_clean();
     record.holds_within(AT_ONCE);
+    assert!(record.staleness().announced.unwrap_or_default() <= AT_ONCE, "{:?}", record.staleness());
     assert!(record.count(How::Shared, during) > 0, "a node that starts uses what is shared");
     report::row("P-05", "a node started three times during purges", &record, before, during, None);
 

@@ -53,13 +53,13 @@ async fn r10_a_changed_password_is_no_clients_concern_and_is_used_when_it_is_in_
     let before = load.goes_on(USUAL).await;
     admin.ask(&["CONFIG", "SET", "requirepass", "second-s3cret"], SOON).await.unwrap().is_ok();
     throw_out(&mut admin).await;
-    let during = load.goes_on(lasting(3)).await;
+    let during = load.goes_on(lasting(4)).await;
     let attempts = house.errors(0, "WRONGPASS").await + house.errors(0, "NOAUTH").await;
     std::fs::write(file.path(), "second-s3cret\n").unwrap();
     let course = super::ended(&house, load, before, during).await;
     course.is_well();
     course.queues_all_purges();
-    let most = 2.0 * lasting(3).as_secs_f64() + 6.0;
+    let most = 2.0 * lasting(4).as_secs_f64() + 6.0;
     assert!((1.0..=most).contains(&attempts), "{attempts} attempts with a password that is refused");
     for gateway in &house.nodes {
         assert!(!gateway.output().contains("s3cret"), "{}", gateway.output());
@@ -127,7 +127,7 @@ async fn r11_a_redis_that_takes_no_more_clients_is_as_good_as_gone() {
     let before = load.goes_on(USUAL).await;
     admin.ask(&["CONFIG", "SET", "maxclients", "1"], SOON).await.unwrap().is_ok();
     throw_out(&mut admin).await;
-    let during = load.goes_on(lasting(3)).await;
+    let during = load.goes_on(lasting(4)).await;
     admin.ask(&["CONFIG", "SET", "maxclients", "1000"], SOON).await.unwrap().is_ok();
     let course = super::ended(&house, load, before, during).await;
     course.is_well();
