@@ -35,7 +35,7 @@ async fn p01_announcements_that_a_node_misses_while_its_subscription_is_cut_hold
     proxy.heal().await;
     let course = ended(&house, load, before, during).await;
     course.is_well();
-    assert!(number > 100, "{number}");
+    assert!(number > 20, "{number}");
     assert!(house.metric(1, "forebay_subscription_gaps_total").await > gaps, "nobody has noticed");
     course.report("P-01", "one node's connections cut, purges and announcements meanwhile");
 }
@@ -222,7 +222,7 @@ async fn p10_purging_everything_costs_redis_the_same_however_much_there_is() {
     let purged = house.purge(0, "{\"all\":true,\"wait\":\"fleet\"}").await;
     let acknowledged = load.now();
     assert_eq!(purged.status, 200, "{purged:?}");
-    load.goes_on(USUAL).await;
+    load.goes_on(lasting(2)).await;
     let during = (began, load.now());
     let course = ended(&house, load, before, during).await;
     course.is_well();
