@@ -37,7 +37,7 @@ bench: release ## Against nginx and HAProxy on pinned cores: QUICK=1 for a short
 
 faults: tools-test ## Redis and purges under faults, in the release build: a table of what clients notice
 	rm -f target/faults.md
-	FOREBAY_FAULTS=target/faults.md $(CARGO) test --release --locked --test fleet -- --test-threads=1 rows::
+	FOREBAY_FAULTS=target/faults.md $(CARGO) test --release --locked --test fleet -- --test-threads=1 rows:: figures
 	@cat target/faults.md
 
 instructions: tools-instructions ## Instructions per memory hit, counted by callgrind

@@ -178,7 +178,7 @@ async fn what_another_node_has_purged_holds_after_the_next_heartbeat_at_the_late
 }
 
 #[tokio::test(start_paused = true)]
-async fn p09_a_purge_without_the_log_holds_here_and_is_appended_when_the_log_is_back() {
+async fn p_09_a_purge_without_the_log_holds_here_and_is_appended_when_the_log_is_back() {
     let (a, b) = Node::pair().await;
     let (here, there) = (a.born(), b.born());
     a.link.connection(LinkState::Down);
@@ -207,7 +207,7 @@ async fn p09_a_purge_without_the_log_holds_here_and_is_appended_when_the_log_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn r05_a_log_that_comes_back_empty_is_another_life_and_everything_older_is_validated() {
+async fn r_05_a_log_that_comes_back_empty_is_another_life_and_everything_older_is_validated() {
     let (a, b) = Node::pair().await;
     assert!(matches!(a.purge("x", Purge::Hard).await, Published::Logged(_)));
     let before = (a.born(), b.born());
@@ -221,7 +221,7 @@ async fn r05_a_log_that_comes_back_empty_is_another_life_and_everything_older_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn r07_what_a_failover_lost_is_appended_again_by_whoever_has_seen_it() {
+async fn r_07_what_a_failover_lost_is_appended_again_by_whoever_has_seen_it() {
     let (a, b) = Node::pair().await;
     assert!(matches!(a.purge("x", Purge::Hard).await, Published::Logged(_)));
     a.link.fail_over(1);
@@ -383,7 +383,7 @@ async fn without_the_log_a_purge_of_the_fleet_is_never_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_every_node_hears_becomes_one_record() {
+async fn ps_08_a_message_that_every_node_hears_becomes_one_record() {
     let (a, b) = Node::pair().await;
     let hears = [a.listens(), b.listens()];
     a.runs();
@@ -452,7 +452,7 @@ async fn a_node_that_begins_to_listen_alone_cannot_know_what_was_said_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ps01_what_is_no_message_is_dropped_counted_and_harms_nobody() {
+async fn ps_01_what_is_no_message_is_dropped_counted_and_harms_nobody() {
     let (a, _) = Node::pair().await;
     let hearing = a.listens();
     a.runs();

@@ -3,6 +3,7 @@
 //!
 //! `make faults` prints them in the release build.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Setting, version_in};
@@ -22,13 +23,21 @@ impl Times {
             let index = ((self.0.len() - 1) as f64 * share) as usize;
             self.0[index].as_secs_f64() * 1_000.0
         };
-        println!("| {what} | {} | {:.3} | {:.3} | {:.3} |", self.0.len(), at(0.5), at(0.99), at(1.0));
+        say(&format!("| {what} | {} | {:.3} | {:.3} | {:.3} |", self.0.len(), at(0.5), at(0.99), at(1.0)));
     }
 }
 
-async fn pair(backend: &Backend) -> (Redis, Gateway, Gateway) {
-    let redis = Redis::start().await;
-    let config = format!("[redis]\nurl = \"{}\"\n", redis.url());
+/// On standard output, and at the end of the file that `make faults` collects rows in.
+fn say(line: &str) {
+    println!("{line}");
+    if let Some(path) = std::env::var_os("FOREBAY_FAULTS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+pub async fn pair(backend: &Backend, redis: &Redis, more: &str) -> (Gateway, Gateway) {
+    let config = format!("[redis]\nurl = \"{}\"\n{more}", redis.url());
     let one = Gateway::start(&config, backend.address).await;
     let two = Gateway::start(&config, backend.address).await;
     for node in [&one, &two] {
@@ -37,10 +46,10 @@ async fn pair(backend: &Backend) -> (Redis, Gateway, Gateway) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    (redis, one, two)
+    (one, two)
 }
 
-fn purge(path: &str, wait: &str) -> String {
+pub fn purge(path: &str, wait: &str) -> String {
     let body = format!("{{\"url\":\"{path}\"{wait}}}");
     let length = body.len();
     format!(
@@ -52,7 +61,8 @@ fn purge(path: &str, wait: &str) -> String {
 async fn figures_of_a_purge_on_its_way_to_another_node() {
     let backend = Backend::start().await;
     backend.set("/", Setting::default());
-    let (_redis, one, two) = pair(&backend).await;
+    let redis = Redis::start().await;
+    let (one, two) = pair(&backend, &redis, "").await;
     let mut admin = Client::connect(one.admin).await;
     let mut reader = Client::connect(two.address()).await;
     let (mut from_sent, mut from_acknowledged, mut everywhere) = (Vec::new(), Vec::new(), Vec::new());
@@ -88,7 +98,7 @@ async fn figures_of_a_purge_on_its_way_to_another_node() {
         everywhere.push(sent.elapsed());
         assert!(version_in(&reader.get("/p").await.text(), "/p") > old, "acknowledged for the fleet");
     }
-    println!("| figure | n | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
+    say("\n| figure | n | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
     Times(from_sent).print("purge sent to one node → holds on the other");
     Times(from_acknowledged).print("purge acknowledged by one node → holds on the other");
     Times(everywhere).print("purge with wait=fleet → acknowledged");
@@ -98,7 +108,8 @@ async fn figures_of_a_purge_on_its_way_to_another_node() {
 async fn figures_of_a_shared_hit() {
     let backend = Backend::start().await;
     backend.set("/", Setting::default());
-    let (_redis, one, two) = pair(&backend).await;
+    let redis = Redis::start().await;
+    let (one, two) = pair(&backend, &redis, "").await;
     let (mut first, mut second) = (Client::connect(one.address()).await, Client::connect(two.address()).await);
     let (mut shared, mut memory) = (Vec::new(), Vec::new());
     for round in 0..rounds() {
@@ -118,7 +129,7 @@ async fn figures_of_a_shared_hit() {
         memory.push(asked.elapsed());
     }
     assert!(shared.len() * 10 >= rounds() * 9, "{} of {} were shared", shared.len(), rounds());
-    println!("| figure | n | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
+    say("\n| figure | n | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
     Times(shared).print("shared hit, whole request");
     Times(memory).print("memory hit, whole request");
 }

@@ -11,6 +11,7 @@ mod contract;
 mod figures;
 mod ledger;
 mod outages;
+mod records;
 mod redis;
 
 // The gateway's process and the raw client are those of the suite on the wire, which uses more of them.

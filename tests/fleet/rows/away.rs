@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 use super::{DELTA, House, How, Redis, course, lasting, wired};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r01_no_client_notices_that_redis_was_killed_and_each_purge_says_that_it_waits() {
+async fn r_01_no_client_notices_that_redis_was_killed_and_each_purge_says_that_it_waits() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let course = course(&house, lasting(4), async || redis.kill(), async || redis.restart().await).await;
@@ -20,7 +20,7 @@ async fn r01_no_client_notices_that_redis_was_killed_and_each_purge_says_that_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r02_no_client_notices_that_redis_is_silent_and_nothing_piles_up() {
+async fn r_02_no_client_notices_that_redis_is_silent_and_nothing_piles_up() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let before = [house.resident(0), house.resident(1)];
@@ -36,7 +36,7 @@ async fn r02_no_client_notices_that_redis_is_silent_and_nothing_piles_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r03_a_slow_redis_is_left_alone_and_purges_are_still_logged() {
+async fn r_03_a_slow_redis_is_left_alone_and_purges_are_still_logged() {
     let (_redis, proxies, house) = wired().await;
     let slow = async || proxies.iter().for_each(|proxy| proxy.down.delay(Duration::from_millis(200)));
     let mut opened = false;
@@ -64,7 +64,7 @@ async fn r03_a_slow_redis_is_left_alone_and_purges_are_still_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r04_answers_that_are_late_or_cut_reach_nobody_else() {
+async fn r_04_answers_that_are_late_or_cut_reach_nobody_else() {
     let (_redis, proxies, house) = wired().await;
     let load = house.load().await;
     let before = load.goes_on(super::USUAL).await;
@@ -88,7 +88,7 @@ async fn r04_answers_that_are_late_or_cut_reach_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r13_a_connection_on_which_nothing_comes_any_more_is_given_up_within_seconds() {
+async fn r_13_a_connection_on_which_nothing_comes_any_more_is_given_up_within_seconds() {
     let (_redis, proxies, house) = wired().await;
     let before: f64 = house.metric(0, "forebay_redis_rebuilds_total").await;
     let accepted = proxies[0].accepted();
@@ -113,7 +113,7 @@ async fn r13_a_connection_on_which_nothing_comes_any_more_is_given_up_within_sec
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r15_a_redis_that_is_busy_with_something_else_is_no_cliff() {
+async fn r_15_a_redis_that_is_busy_with_something_else_is_no_cliff() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let load = house.load().await;
@@ -137,7 +137,7 @@ async fn r15_a_redis_that_is_busy_with_something_else_is_no_cliff() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p08_p09_a_purge_without_redis_holds_here_is_queued_and_reaches_the_others() {
+async fn p_08_p09_a_purge_without_redis_holds_here_is_queued_and_reaches_the_others() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     for node in 0..2 {

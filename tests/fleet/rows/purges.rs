@@ -11,7 +11,7 @@ use super::{House, How, Redis, USUAL, ended, lasting, report};
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p01_announcements_that_a_node_misses_while_its_subscription_is_cut_hold_on_it() {
+async fn p_01_announcements_that_a_node_misses_while_its_subscription_is_cut_hold_on_it() {
     let redis = Redis::start().await;
     let proxy = Proxy::start(redis.address()).await;
     let lines = [at(&redis.url()), at(&format!("redis://{}", proxy.address))];
@@ -41,7 +41,7 @@ async fn p01_announcements_that_a_node_misses_while_its_subscription_is_cut_hold
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p01_nothing_is_lost_when_only_subscriptions_are_killed_again_and_again() {
+async fn p_01_nothing_is_lost_when_only_subscriptions_are_killed_again_and_again() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let load = house.load().await;
@@ -65,7 +65,7 @@ async fn p01_nothing_is_lost_when_only_subscriptions_are_killed_again_and_again(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_a_node_that_is_deaf_without_knowing_it_follows_the_log_and_notices() {
+async fn p_02_a_node_that_is_deaf_without_knowing_it_follows_the_log_and_notices() {
     let redis = Redis::start().await;
     let proxy = Proxy::start(redis.address()).await;
     let deaf = format!("{}\nledger = \"{}\"", at(&format!("redis://{}", proxy.address)), redis.url());
@@ -91,7 +91,7 @@ async fn p02_a_node_that_is_deaf_without_knowing_it_follows_the_log_and_notices(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p02_a_node_that_is_cut_off_without_a_sign_asks_the_backend_after_delta() {
+async fn p_02_a_node_that_is_cut_off_without_a_sign_asks_the_backend_after_delta() {
     let (_redis, proxies, house) = super::wired().await;
     let load = house.load().await;
     let before = load.goes_on(USUAL).await;
@@ -114,7 +114,7 @@ async fn p02_a_node_that_is_cut_off_without_a_sign_asks_the_backend_after_delta(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p03_ten_thousand_announcements_at_once_are_applied_or_known_to_be_missed() {
+async fn p_03_ten_thousand_announcements_at_once_are_applied_or_known_to_be_missed() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let load = house.load().await;
@@ -143,7 +143,7 @@ async fn p03_ten_thousand_announcements_at_once_are_applied_or_known_to_be_misse
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p04_a_node_that_was_stopped_serves_nothing_before_it_knows_what_it_has_missed() {
+async fn p_04_a_node_that_was_stopped_serves_nothing_before_it_knows_what_it_has_missed() {
     let redis = Redis::start().await;
     redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 32kb 0 0"]).await.is_ok();
     let house = House::of(2, &redis.url()).await;
@@ -172,7 +172,7 @@ async fn p04_a_node_that_was_stopped_serves_nothing_before_it_knows_what_it_has_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p05_a_node_that_starts_during_purges_is_ready_when_it_is_bound_by_them() {
+async fn p_05_a_node_that_starts_during_purges_is_ready_when_it_is_bound_by_them() {
     let redis = Redis::start().await;
     let mut house = House::of(1, &redis.url()).await;
     let load = house.load().await;
@@ -210,7 +210,7 @@ async fn p05_a_node_that_starts_during_purges_is_ready_when_it_is_bound_by_them(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p10_purging_everything_costs_redis_the_same_however_much_there_is() {
+async fn p_10_purging_everything_costs_redis_the_same_however_much_there_is() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let many = if lasting(1) > Duration::from_secs(1) { "1000000" } else { "100000" };

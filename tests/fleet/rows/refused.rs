@@ -10,7 +10,7 @@ use super::{House, How, Redis, USUAL, course, lasting, report};
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r09_a_redis_without_room_is_read_takes_purges_and_what_it_does_not_take_is_counted() {
+async fn r_09_a_redis_without_room_is_read_takes_purges_and_what_it_does_not_take_is_counted() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let load = house.load().await;
@@ -42,7 +42,7 @@ async fn r09_a_redis_without_room_is_read_takes_purges_and_what_it_does_not_take
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r10_a_changed_password_is_no_clients_concern_and_is_used_when_it_is_in_the_file() {
+async fn r_10_a_changed_password_is_no_clients_concern_and_is_used_when_it_is_in_the_file() {
     let redis = Redis::start_with(&["--requirepass", "first-s3cret"]).await;
     let file = Scratch::new("password", "first-s3cret\n");
     let lines =
@@ -68,7 +68,7 @@ async fn r10_a_changed_password_is_no_clients_concern_and_is_used_when_it_is_in_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r10_a_user_whose_rights_are_taken_fails_open_and_is_counted() {
+async fn r_10_a_user_whose_rights_are_taken_fails_open_and_is_counted() {
     let redis = Redis::start().await;
     let rights = ["ACL", "SETUSER", "gate", "on", ">s3cret", "~*", "&*", "+@all"];
     redis.command(&rights).await.is_ok();
@@ -86,7 +86,7 @@ async fn r10_a_user_whose_rights_are_taken_fails_open_and_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r11_a_master_that_has_become_a_replica_is_refused_and_counted() {
+async fn r_11_a_master_that_has_become_a_replica_is_refused_and_counted() {
     for (kind, stale) in [("READONLY", "yes"), ("MASTERDOWN", "no")] {
         let redis = Redis::start().await;
         let house = House::of(2, &redis.url()).await;
@@ -105,7 +105,7 @@ async fn r11_a_master_that_has_become_a_replica_is_refused_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r11_a_redis_that_loads_is_waited_for() {
+async fn r_11_a_redis_that_loads_is_waited_for() {
     let slow = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
     let redis = Redis::start_with(&slow).await;
     let house = House::of(2, &redis.url()).await;
@@ -119,7 +119,7 @@ async fn r11_a_redis_that_loads_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r11_a_redis_that_takes_no_more_clients_is_as_good_as_gone() {
+async fn r_11_a_redis_that_takes_no_more_clients_is_as_good_as_gone() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let mut admin = redis.connect().await.unwrap();
@@ -144,7 +144,7 @@ async fn throw_out(admin: &mut Connection) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r16_a_redis_with_a_bad_certificate_is_not_spoken_to_and_clients_are_served() {
+async fn r_16_a_redis_with_a_bad_certificate_is_not_spoken_to_and_clients_are_served() {
     let mut servers = Vec::new();
     let mut nodes = Vec::new();
     for certificate in [Certificate::expired(), Certificate::wrong_name()] {

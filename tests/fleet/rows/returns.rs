@@ -6,7 +6,7 @@ use super::super::house::{AT_ONCE, at};
 use super::{House, How, Redis, course, lasting};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r05_a_redis_that_comes_back_empty_costs_confirmations_and_no_truth() {
+async fn r_05_a_redis_that_comes_back_empty_costs_confirmations_and_no_truth() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let epochs = house.metric(0, "forebay_fleet_epochs_total").await;
@@ -23,7 +23,7 @@ async fn r05_a_redis_that_comes_back_empty_costs_confirmations_and_no_truth() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r06_what_an_old_dump_brings_back_is_not_served() {
+async fn r_06_what_an_old_dump_brings_back_is_not_served() {
     let redis = Redis::start().await;
     let mut house = House::of(2, &redis.url()).await;
     let load = house.load().await;
@@ -70,7 +70,7 @@ async fn r06_what_an_old_dump_brings_back_is_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r12_garbage_in_place_of_entries_is_a_miss_with_a_counter() {
+async fn r_12_garbage_in_place_of_entries_is_a_miss_with_a_counter() {
     let redis = Redis::start().await;
     let house = House::of(2, &redis.url()).await;
     let load = house.load().await;

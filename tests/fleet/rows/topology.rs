@@ -6,7 +6,7 @@ use super::super::redis::{Cluster, Sentinel};
 use super::{House, USUAL, ended, lasting};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r07_a_failover_is_noticed_by_no_client_and_undoes_no_purge() {
+async fn r_07_a_failover_is_noticed_by_no_client_and_undoes_no_purge() {
     let sentinels = Sentinel::start().await;
     let house = House::of(2, &sentinels.url()).await;
     let master = sentinels.master().await.address();
@@ -29,7 +29,7 @@ async fn r07_a_failover_is_noticed_by_no_client_and_undoes_no_purge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r08_a_cluster_that_moves_the_log_and_loses_its_master_goes_on() {
+async fn r_08_a_cluster_that_moves_the_log_and_loses_its_master_goes_on() {
     let cluster = Cluster::start().await;
     let house = House::of(2, &cluster.url()).await;
     let log = "{forebay:inv}:log";
