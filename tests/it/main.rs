@@ -8,6 +8,7 @@
 mod admin;
 mod architecture;
 mod encoding;
+mod faults;
 mod fleet;
 mod flights;
 mod flights_faults;
