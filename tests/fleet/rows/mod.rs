@@ -53,7 +53,7 @@ async fn ended(house: &House, load: Load, before: Span, during: Span) -> Course 
     let back = house.used_again().await;
     // What is shared from now on is found: at once, on a machine that is not busy.
     let mut after = load.goes_on(Duration::from_millis(500)).await;
-    while !load.has_shared(after) && after.1 - after.0 < SLACK {
+    while !load.has_shared(after) && after.1 < after.0 + SLACK {
         after.1 = load.goes_on(Duration::from_millis(100)).await.1;
     }
     let record = load.stop().await;
