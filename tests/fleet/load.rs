@@ -179,6 +179,11 @@ impl Load {
         Reader { client: Client::connect(address).await, address, node, number: 0, shared }.read(path).await;
     }
 
+    /// Whether anything that was asked for in this time was answered with what another node had fetched.
+    pub fn has_shared(&self, time: (Duration, Duration)) -> bool {
+        self.shared.record.lock().unwrap().count(How::Shared, time) > 0
+    }
+
     /// Ends, and says what has happened.
     pub async fn stop(self) -> Record {
         self.stop.send_replace(true);
