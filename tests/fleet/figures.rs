@@ -4,10 +4,11 @@
 //! `make faults` prints them in the release build.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backend::{Backend, Setting, version_in};
 use super::client::Client;
+use super::contract::instant;
 use super::gateway::Gateway;
 use super::redis::Redis;
 
@@ -70,29 +71,29 @@ async fn figures_of_a_purge_on_its_way_to_another_node() {
         let old = version_in(&reader.get("/p").await.text(), "/p");
         assert!(reader.get("/p").await.is_hit());
         backend.raise("/p");
-        let sent = Instant::now();
+        let sent = instant();
         let (acknowledged, seen) = tokio::join!(
             async {
                 admin.send(purge("/p", "")).await;
                 assert_eq!(admin.answer().await.status, 200);
-                Instant::now()
+                instant()
             },
             async {
                 loop {
-                    let asked = Instant::now();
+                    let asked = instant();
                     if version_in(&reader.get("/p").await.text(), "/p") > old {
                         return asked;
                     }
                 }
             },
         );
-        from_sent.push(seen - sent);
+        from_sent.push(seen.saturating_duration_since(sent));
         from_acknowledged.push(seen.saturating_duration_since(acknowledged));
     }
     for _ in 0..rounds() {
         let old = version_in(&reader.get("/p").await.text(), "/p");
         backend.raise("/p");
-        let sent = Instant::now();
+        let sent = instant();
         admin.send(purge("/p", ",\"wait\":\"fleet\"")).await;
         assert_eq!(admin.answer().await.status, 200);
         everywhere.push(sent.elapsed());
@@ -117,14 +118,14 @@ async fn figures_of_a_shared_hit() {
         assert_eq!(first.get(&path).await.status, 200);
         // The write is off the request's path; it is there within a moment.
         tokio::time::sleep(Duration::from_millis(3)).await;
-        let asked = Instant::now();
+        let asked = instant();
         let answer = second.get(&path).await;
         let took = asked.elapsed();
         let status = answer.field("cache-status").unwrap_or_default();
         if status.contains("detail=shared") {
             shared.push(took);
         }
-        let asked = Instant::now();
+        let asked = instant();
         assert!(second.get(&path).await.field("cache-status").unwrap_or_default().contains("detail=memory"));
         memory.push(asked.elapsed());
     }

@@ -295,7 +295,7 @@ async fn r_09_a_full_server_refuses_entries_and_takes_changes_and_heartbeats() {
         name: name(1),
         epoch: now.epoch,
         born,
-        expires: time + Duration::from_secs(60),
+        expires: time + Duration::from_mins(1),
         bytes: Bytes::from_static(b"an entry"),
         tags: Vec::new(),
     };

@@ -8,7 +8,7 @@ use super::redis::Redis;
 /// The keys of entries.
 async fn entries(redis: &Redis) -> Vec<String> {
     let keys = redis.command(&["KEYS", "forebay:e:*"]).await;
-    keys.items().iter().map(|key| key.text().to_owned()).collect()
+    keys.items().iter().map(|key| key.text().clone()).collect()
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn l2_10_no_secret_can_be_read_in_redis() {
         }
         let mut seen = 0;
         for key in redis.command(&["KEYS", "*"]).await.items() {
-            let key = key.text().to_owned();
+            let key = key.text().clone();
             assert!(!key.contains("CANARY"), "{key}");
             seen += 1;
             if !key.starts_with("forebay:e:") {
