@@ -42,8 +42,11 @@ impl Together {
     /// Looks for what another node has fetched, and waits for it as long as that is the shorter way.
     pub(super) async fn turn(self, fill: &mut Fill, leader: &Leader) -> Turn {
         let mut selecting = self.gateway.store().variant_names(fill.key.bytes());
+        let began = fill.clock.now();
         let turn = match self.find(fill, leader, &mut selecting, false).await {
             Ok(Some(entry)) => Ok(Turn::Shared(entry)),
+            // One slow answer is enough to wait for: the request pays for Redis once.
+            Ok(None) if fill.clock.now().since(began) > SLOW => Ok(Turn::Fetch(None)),
             Ok(None) => self.queue(fill, leader, &mut selecting).await,
             Err(error) => Err(error),
         };
@@ -65,7 +68,9 @@ impl Together {
         let mut pause = FIRST_PAUSE;
         loop {
             let wanted = Wanted { key: &fill.key, request: &fill.request, selecting };
+            let asked = fill.clock.now();
             let left = match self.shared.lease(wanted, class, term).await? {
+                Leased::Granted(hold) if fill.clock.now().since(asked) > SLOW => return Ok(Turn::Fetch(Some(hold))),
                 Leased::Granted(hold) => {
                     // Whoever had it before may have shared its answer between the look-up and now.
                     let found = self.find(fill, leader, selecting, true).await;
@@ -236,6 +241,9 @@ impl Drop for Afterwards {
         }
     }
 }
+
+/// What takes Redis longer than this is not asked twice for one request. A healthy one needs a tenth of it.
+const SLOW: Duration = Duration::from_millis(20);
 
 /// A lease never ends sooner.
 const SHORTEST_TERM: Duration = Duration::from_secs(1);
