@@ -29,6 +29,7 @@ mod report;
 mod rows;
 mod servers;
 mod subscriptions;
+mod tampered;
 mod topologies;
 mod truth;
 mod ways;
