@@ -30,6 +30,7 @@ mod rows;
 mod servers;
 mod subscriptions;
 mod tampered;
+mod together;
 mod topologies;
 mod truth;
 mod ways;
