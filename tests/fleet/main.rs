@@ -5,6 +5,7 @@
 // Helpers fail by panicking, like the tests they help.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod announcements;
 mod backend;
 mod chaos;
 mod contract;
