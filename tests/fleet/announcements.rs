@@ -206,3 +206,39 @@ async fn ps_08_a_message_that_both_nodes_hear_makes_the_log_longer_by_one() {
     assert!(grown >= expected && grown - expected <= taken_over as usize, "{grown} records for {expected} messages");
     house.is_well();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p_07_ps_03_doubles_other_orders_and_replays_cost_fetches_and_no_truth() {
+    const PAGES: u64 = 10;
+    let redis = Redis::start().await;
+    let house = house(&redis).await;
+    all_is_heard(&house, &redis).await;
+    let page = |id: u64| format!("/truth/{}", 200 + id);
+    for id in 0..PAGES {
+        house.version(0, &page(id)).await;
+        house.version(1, &page(id)).await;
+        house.backend.raise(&page(id));
+    }
+    // Each of them four times, in an order that has nothing to do with that of the pages; 7 and 40 have no common divisor.
+    for turn in 0..PAGES * 4 {
+        publish(&redis, RULED, announcement(&(200 + turn * 7 % 40 % PAGES).to_string())).await;
+    }
+    all_is_heard(&house, &redis).await;
+    for node in [0, 1] {
+        for id in 0..PAGES {
+            assert_eq!(house.version(node, &page(id)).await, 2, "node {node}, {}", page(id));
+        }
+    }
+    // All of it again, and backwards, when it is long over.
+    for turn in (0..PAGES * 2).rev() {
+        publish(&redis, RULED, announcement(&(200 + turn % PAGES).to_string())).await;
+    }
+    all_is_heard(&house, &redis).await;
+    for node in [0, 1] {
+        for id in 0..PAGES {
+            assert_eq!(house.version(node, &page(id)).await, 2, "node {node}, {}, replayed", page(id));
+        }
+    }
+    is_untouched(&house, FREE).await;
+    house.is_well();
+}
