@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness};
-use crate::changes::{Bus, BusSettings, ChangeRules, Hearing, RuleProblem};
+use crate::changes::{Bus, BusSettings, ChangeRules, Hearing, RuleProblem, rules};
 use crate::cli::say;
 use crate::clock::Clock;
 use crate::config::{AdminSettings, Config, OriginEntry, OriginKind};
@@ -144,6 +144,7 @@ impl App {
             config;
         let demo = entries.iter().any(|entry| matches!(entry.kind, OriginKind::Demo));
         let redacted = policy.sensitive_query.clone();
+        let edition = rules::message_id("edition", format!("{policy:?}{changes:?}").as_bytes());
         let policy = Policy::compile(policy).map_err(AppError::Policy)?;
         let ledger = Arc::new(match fleet.in_sight() {
             Some(place) => Ledger::new(place.epoch, memory.ledger()),
@@ -163,6 +164,7 @@ impl App {
         let gateway = Gateway::new(serve::Parts {
             settings: gateway,
             policy,
+            edition,
             rules: Arc::clone(&rules),
             origins,
             store,
@@ -259,6 +261,7 @@ impl Bound {
         if let Some(serving) = admin_serving {
             let _ = serving.await;
         }
+        hand_over(&gateway).await;
         ended.cancel();
         gateway.access_log().flush(FLUSH).await;
         tracing::info!("drained");
@@ -320,6 +323,20 @@ async fn acquainted(gateway: &Gateway, hearing: &Hearing) {
     };
     if tokio::time::timeout(ACQUAINTANCE, known).await.is_err() {
         tracing::warn!("serving without the fleet: Redis cannot be reached; stored answers are validated before use");
+    }
+}
+
+/// Changes that hold on this node only go into the log, if it can be reached.
+async fn hand_over(gateway: &Gateway) {
+    let bus = gateway.bus();
+    if bus.queued() == 0 {
+        return;
+    }
+    let (asked, clock) = (Arc::clone(bus), gateway.clock().clone());
+    let beat = tokio::spawn(async move { asked.beat(&clock).await });
+    let _ = tokio::time::timeout(FLUSH, beat).await;
+    if bus.queued() > 0 {
+        tracing::warn!(changes = bus.queued(), "purges that were answered with 202 are lost: Redis cannot be reached");
     }
 }
 

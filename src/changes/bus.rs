@@ -26,7 +26,7 @@ use super::held::Held;
 use super::queue::{Queue, Recent};
 use super::{Change, sight};
 use crate::clock::{Clock, Moment};
-use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, Place, Timebase};
+use crate::fleet::{Append, Epoch, Fleet, FleetError, Logged, Name, PAGE, Place, Timebase};
 use crate::store::{Applied, EVERYTHING, Grade, Ledger, Names, Record};
 use crate::telemetry::{Metrics, PurgeGrade};
 
@@ -256,11 +256,12 @@ impl Bus {
             // If the log is back, what waits need not wait for the next heartbeat.
             self.hurry.notify_one();
         }
-        let mut said = Vec::new();
+        let (mut said, mut one_life) = (Vec::new(), true);
         for record in records {
             if kept_back.is_none() {
                 match self.append(&record, now).await {
                     Ok(logged) => {
+                        one_life &= logged.epoch == place.epoch;
                         receipt = logged;
                         said.push(record);
                         continue;
@@ -271,7 +272,7 @@ impl Bus {
             self.hold_back(record);
         }
         let caught_up = self.catch_up(now).await;
-        if kept_back.is_none() && self.has_applied(receipt, place.epoch) {
+        if kept_back.is_none() && one_life && self.has_applied(receipt) {
             return Published::Logged(receipt);
         }
         // Appended, and not to be read back: it holds here all the same, and is appended once more.
@@ -281,12 +282,11 @@ impl Bus {
         Published::Queued(kept_back.or(caught_up.err()).unwrap_or(FleetError::Away))
     }
 
-    /// Whether this node has applied what `receipt` is for, of which it was in epoch `before` when it asked for it. If it
-    /// has begun anew *since*, that says the same; if the log had begun anew before and the node does not know yet, nothing
-    /// does.
-    fn has_applied(&self, receipt: Receipt, before: Epoch) -> bool {
+    /// Whether this node has applied what `receipt` is for. In another life of the log nothing says so: the record may be
+    /// lost with the old one.
+    fn has_applied(&self, receipt: Receipt) -> bool {
         let place = self.ledger.place();
-        if place.epoch == receipt.epoch { place.number >= receipt.number } else { receipt.epoch == before }
+        place.epoch == receipt.epoch && place.number >= receipt.number
     }
 
     /// Appends a change, and remembers it for a while: the log's master may die with it.
@@ -313,8 +313,7 @@ impl Bus {
 
     /// Applies a change here, and queues it for the log.
     pub(super) fn hold_back(&self, record: Record) {
-        let tick = self.ledger.pend(&record);
-        self.queue.push(record, tick);
+        self.queue.push(record, |record| self.ledger.pend(record));
     }
 
     /// Applies what others append, until `shutdown` ends. To be run once, for as long as the node serves.
@@ -327,7 +326,7 @@ impl Bus {
             };
             let failed = tokio::select! {
                 () = &mut shutdown => return,
-                followed = followed => followed.is_err(),
+                followed = followed => followed.is_err() || self.broken.load(Ordering::Acquire),
             };
             if failed {
                 tokio::select! {
@@ -377,9 +376,6 @@ impl Bus {
     pub(super) async fn read_on(&self, now: Moment) -> Result<(), FleetError> {
         loop {
             let page = self.fleet.read_after(self.ledger.applied()).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
             for logged in &page {
                 if !self.apply(logged, now) {
                     // The next heartbeat tells where to begin anew.
@@ -387,6 +383,10 @@ impl Bus {
                     self.hurry.notify_one();
                     return Ok(());
                 }
+            }
+            // A page that is not full is the end; what comes after that is for the next reader.
+            if page.len() < PAGE {
+                return Ok(());
             }
         }
     }

@@ -62,7 +62,7 @@ impl Bus {
 
     /// `None`: another epoch has begun.
     async fn until_applied(&self, receipt: Receipt, clock: &Clock, deadline: Moment) -> Option<Everywhere> {
-        if let Err(error) = self.fleet.replicated(self.settings.delta).await {
+        if let Err(error) = self.fleet.replicated(self.settings.delta.min(REPLICATION)).await {
             return Some(Everywhere::Unconfirmed(receipt, error));
         }
         let mut pause = FIRST_PAUSE;
@@ -72,6 +72,7 @@ impl Bus {
                 Err(error) if clock.now() >= deadline => return Some(Everywhere::Unconfirmed(receipt, error)),
                 Err(_) => {
                     tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
                 }
             };
@@ -83,7 +84,9 @@ impl Bus {
                 return if clock.now() < deadline { None } else { Some(Everywhere::Lagging(receipt, Vec::new())) };
             }
             let laggards = self.laggards(&members, receipt.number);
-            if laggards.is_empty() && members.epoch_age >= self.lease_and_margin() {
+            // A list without this node itself has lost somebody, and perhaps others as well.
+            let whole = members.nodes.iter().any(|member| member.node == self.settings.node);
+            if whole && laggards.is_empty() && members.epoch_age >= self.lease_and_margin() {
                 return Some(Everywhere::Applied(receipt));
             }
             if clock.now() >= deadline {
@@ -113,5 +116,8 @@ impl Bus {
 
 /// The first look comes soon: a node that is well applies a record within a few milliseconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a replica may take. Other changes of this node wait meanwhile.
+const REPLICATION: Duration = Duration::from_millis(250);
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);

@@ -216,21 +216,24 @@ impl Hearing {
 
     /// Messages may have been missed: everything that they could have named is validated before its next use.
     async fn missed(&self, now: Moment) {
+        self.validate_all(self.rules.subscriptions(), now).await;
+    }
+
+    /// Everything that could have been named through these is validated before its next use.
+    async fn validate_all(&self, missed: impl IntoIterator<Item = Subscription>, now: Moment) {
         self.counts.gaps.fetch_add(1, Ordering::Relaxed);
         let mut tags: Vec<String> =
-            self.rules.subscriptions().iter().flat_map(|through| self.rules.governed_through(through)).collect();
+            missed.into_iter().flat_map(|through| self.rules.governed_through(&through)).collect();
         tags.sort_unstable();
         tags.dedup();
         tracing::warn!("change notifications may have been missed; what they could have named is validated");
-        let record = Record {
-            grade: Grade::Check,
-            tags,
-            source: String::from("gap"),
-            id: String::new(),
-            at: now.wall.as_secs(),
-            report: false,
-        };
+        let record = self.record(Grade::Check, tags, "gap", now);
+        // Queued or logged: either way it holds here and is not lost.
         let _ = self.bus.announce(std::iter::once(record), now).await;
+    }
+
+    fn record(&self, grade: Grade, tags: Vec<String>, source: &str, now: Moment) -> Record {
+        Record { grade, tags, source: source.to_owned(), id: String::new(), at: now.wall.as_secs(), report: false }
     }
 
     /// This node has just begun to listen. If another has been heard of since, what was said before was heard by that one;
@@ -256,11 +259,18 @@ impl Hearing {
             let Subscription::Stream(stream) = subscription else { continue };
             let (hearing, clock) = (Arc::clone(self), clock.clone());
             readers.spawn(async move {
+                // The turn as the scribe in which the stream was read last.
+                let (mut turns, mut read_in) = (hearing.bus.scribe_turns.subscribe(), 0);
                 loop {
+                    let turn = *turns.borrow_and_update();
                     if !hearing.bus.is_scribe() {
                         tokio::time::sleep(hearing.bus.settings().delta / 4).await;
                     } else if hearing.read(&stream, clock.now()).await.is_err() {
                         tokio::time::sleep(RETRY).await;
+                    } else if read_in != turn {
+                        // It has a place from here on. What was written before may have been for nobody.
+                        read_in = turn;
+                        hearing.validate_all([Subscription::Stream(stream.clone())], clock.now()).await;
                     }
                 }
             });
@@ -272,11 +282,13 @@ impl Hearing {
 
     async fn read(&self, stream: &str, now: Moment) -> Result<(), FleetError> {
         let page = self.bus.fleet().read_stream(stream).await?;
+        let mut noted = true;
         for StreamRecord { id, fields } in &page {
             let fields: Vec<(&[u8], &[u8])> =
                 fields.iter().map(|(name, value): &(String, Bytes)| (name.as_bytes(), &**value)).collect();
             let mut records = self.map(&Message::Recorded { stream, fields: &fields }, now);
             let last = records.pop();
+            noted = last.is_some();
             for record in records {
                 self.bus.append_as_scribe(&record, None).await?;
             }
@@ -284,6 +296,11 @@ impl Hearing {
             if let Some(last) = last {
                 self.bus.append_as_scribe(&last, Some((stream, id))).await?;
             }
+        }
+        // What means nothing has been read too: else it would be read again for ever.
+        if let (false, Some(StreamRecord { id, .. })) = (noted, page.last()) {
+            let nothing = self.record(Grade::Soft, Vec::new(), "stream", now);
+            self.bus.append_as_scribe(&nothing, Some((stream, id))).await?;
         }
         self.bus.catch_up(now).await
     }

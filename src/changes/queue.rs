@@ -24,6 +24,21 @@ struct Waiting {
     last: Option<Receipt>,
 }
 
+impl Waiting {
+    fn take_back(&mut self) {
+        for record in std::mem::take(&mut self.leaving).into_iter().rev() {
+            self.records.push_front(record);
+        }
+    }
+
+    fn tags(&self) -> usize {
+        self.records.iter().map(|record| record.tags.len()).sum()
+    }
+}
+
+/// Tags that may wait.
+const MOST_TAGS: usize = 200_000;
+
 /// Records that may wait.
 const CAPACITY: usize = 10_000;
 
@@ -39,10 +54,14 @@ impl Queue {
         waiting.records.len() + waiting.leaving.len()
     }
 
-    /// Queues a change that holds here since `tick`.
-    pub(super) fn push(&self, record: Record, tick: u64) {
+    /// Queues a change, which holds here from the tick on that `pend` gives it. Both in one step: else what is flushed in
+    /// between could be taken for all there is.
+    pub(super) fn push(&self, record: Record, pend: impl FnOnce(&Record) -> u64) {
         let mut waiting = self.lock();
-        if waiting.records.len() == CAPACITY {
+        let tick = pend(&record);
+        let full = waiting.records.len() >= CAPACITY
+            || (record.tags.len() > 1 && waiting.tags() + record.tags.len() > MOST_TAGS);
+        if full {
             let tags = vec![EVERYTHING.to_owned()];
             waiting.records = VecDeque::from([Record { tags, grade: Grade::Hard, ..record }]);
         } else {
@@ -56,6 +75,8 @@ impl Queue {
     /// [`Queue::kept_back`].
     pub(super) fn next(&self, limit: usize) -> Option<Record> {
         let mut waiting = self.lock();
+        // Whoever was given them before may have left half-way.
+        waiting.take_back();
         let first = waiting.records.pop_front()?;
         let mut merged = Record { grade: as_purge(first.grade), ..first.clone() };
         waiting.leaving.push(first);
@@ -85,11 +106,7 @@ impl Queue {
 
     /// What was given out last may not be in the log.
     pub(super) fn kept_back(&self) {
-        let mut waiting = self.lock();
-        let leaving = std::mem::take(&mut waiting.leaving);
-        for record in leaving.into_iter().rev() {
-            waiting.records.push_front(record);
-        }
+        self.lock().take_back();
     }
 
     /// If nothing waits: the tick up to which everything is in the log, and the last record that has to be applied for it.
@@ -113,7 +130,7 @@ fn as_purge(grade: Grade) -> Grade {
 pub(super) struct Recent {
     /// When this node last heard from the log.
     contact: Option<Moment>,
-    records: VecDeque<(Moment, Vec<String>)>,
+    records: VecDeque<(Moment, Grade, Vec<String>)>,
     tags: usize,
 }
 
@@ -123,11 +140,12 @@ const RECENT_TAGS: usize = 100_000;
 impl Recent {
     /// Notes a change, and forgets those that are older than `span`.
     pub(super) fn add(&mut self, record: &Record, now: Moment, span: Duration) {
-        self.forget(now, span);
+        // As of the last contact: what was seen before a long silence may still have to be appended again.
+        self.forget(self.contact.unwrap_or(now), span);
         self.tags += record.tags.len();
-        self.records.push_back((now, record.tags.clone()));
+        self.records.push_back((now, as_purge(record.grade), record.tags.clone()));
         if self.tags > RECENT_TAGS {
-            self.records = VecDeque::from([(now, vec![EVERYTHING.to_owned()])]);
+            self.records = VecDeque::from([(now, Grade::Hard, vec![EVERYTHING.to_owned()])]);
             self.tags = 1;
         }
     }
@@ -137,20 +155,21 @@ impl Recent {
         self.contact = Some(now);
     }
 
-    /// All tags that were changed within `span` before this node last heard from the log, each once: for how long it has
+    /// All tags that were changed with this grade within `span` before this node last heard from the log, each once: for how long it has
     /// been cut off since does not matter.
-    pub(super) fn tags(&mut self, span: Duration) -> Vec<String> {
+    pub(super) fn tags(&mut self, grade: Grade, span: Duration) -> Vec<String> {
         if let Some(contact) = self.contact {
             self.forget(contact, span);
         }
-        let mut tags: Vec<String> = self.records.iter().flat_map(|(_, tags)| tags.iter().cloned()).collect();
+        let of_grade = self.records.iter().filter(|(_, held, _)| *held == grade);
+        let mut tags: Vec<String> = of_grade.flat_map(|(_, _, tags)| tags.iter().cloned()).collect();
         tags.sort_unstable();
         tags.dedup();
         tags
     }
 
     fn forget(&mut self, now: Moment, span: Duration) {
-        while let Some((at, tags)) = self.records.front()
+        while let Some((at, _, tags)) = self.records.front()
             && now.since(*at) > span
         {
             self.tags -= tags.len();
@@ -179,11 +198,12 @@ mod tests {
         let rows =
             [(Grade::Hard, "a"), (Grade::Soft, "b"), (Grade::Hard, "a"), (Grade::Check, "c"), (Grade::Hard, "d")];
         for (tick, (grade, tag)) in (1..).zip(rows) {
-            queue.push(record(grade, tag), tick);
+            queue.push(record(grade, tag), |_| tick);
         }
         let next = queue.next(9).expect("one");
         assert_eq!((next.grade, next.tags.join(" "), next.source.as_str()), (Grade::Hard, "a b".into(), "queued"));
         assert_eq!((queue.len(), queue.flushed()), (5, None), "on their way is not there");
+        assert_eq!(queue.next(9).map(|record| record.tags), Some(next.tags), "whoever had them left half-way");
         queue.kept_back();
         assert_eq!(queue.next(2).expect("again").tags, ["a", "b"], "no more than fit");
         queue.appended(receipt(1));
@@ -199,10 +219,10 @@ mod tests {
     #[test]
     fn what_is_too_much_becomes_a_purge_of_everything_and_what_is_on_its_way_stays() {
         let queue = Queue::default();
-        queue.push(record(Grade::Hard, "first"), 1);
+        queue.push(record(Grade::Hard, "first"), |_| 1);
         assert!(queue.next(1).is_some());
         for tick in 2..=CAPACITY as u64 + 2 {
-            queue.push(record(Grade::Soft, "x"), tick);
+            queue.push(record(Grade::Soft, "x"), |_| tick);
         }
         queue.kept_back();
         assert_eq!(queue.next(1).map(|record| record.tags), Some(vec!["first".to_owned()]));

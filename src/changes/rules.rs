@@ -195,15 +195,6 @@ impl ChangeRules {
         through().map(|rule| governed_tag(rule.name())).collect()
     }
 
-    /// Tells rules apart that give entries different tags: a digest of their names and targets; empty without rules.
-    pub fn edition(&self) -> String {
-        if self.rules.is_empty() {
-            return String::new();
-        }
-        let names: Vec<&str> = self.names().collect();
-        message_id("edition", format!("{names:?}{:?}", self.governed).as_bytes())
-    }
-
     /// The rules' names, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(Rule::name)

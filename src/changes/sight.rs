@@ -125,6 +125,10 @@ impl Bus {
     async fn hear(&self, beat: &Beat, sent: Moment, clock: &Clock) -> Result<(), FleetError> {
         let now = clock.now();
         self.timebase.learn(beat.time, sent, now);
+        // In another life of the log, and after its time was over, it is a turn of its own.
+        if self.ledger.epoch() != beat.place.epoch || self.ledger.sight(sent) != Sight::Clear {
+            self.scribe.store(false, Ordering::Release);
+        }
         if beat.scribe && !self.scribe.swap(true, Ordering::AcqRel) {
             self.scribe_turns.send_modify(|turns| *turns += 1);
         } else {
@@ -176,22 +180,24 @@ impl Bus {
     /// The end of the old log may be lost: what was seen of it is appended again, as a purge. Until that has been done it
     /// waits with what could not be appended, and holds here.
     fn append_again(&self, now: Moment) {
-        let tags = self.recent().tags(self.settings.delta * 2);
-        for tags in tags.chunks(super::bus::RECORD_TAGS) {
-            self.hold_back(Record {
-                grade: Grade::Hard,
-                tags: tags.to_vec(),
-                source: String::from("epoch"),
-                id: String::new(),
-                at: now.wall.as_secs(),
-                report: false,
-            });
+        for grade in [Grade::Hard, Grade::Check] {
+            let tags = self.recent().tags(grade, self.settings.delta * 2);
+            for tags in tags.chunks(super::bus::RECORD_TAGS) {
+                self.hold_back(Record {
+                    grade,
+                    tags: tags.to_vec(),
+                    source: String::from("epoch"),
+                    id: String::new(),
+                    at: now.wall.as_secs(),
+                    report: false,
+                });
+            }
         }
     }
 
     /// Appends what was queued while the log was out of reach. What was missed meanwhile has been applied before.
     async fn flush(&self, now: Moment) -> Result<(), FleetError> {
-        if !self.ledger.is_pending() {
+        if self.queue.is_empty() && !self.ledger.is_pending() {
             return Ok(());
         }
         while let Some(record) = self.queue.next(super::bus::RECORD_TAGS) {

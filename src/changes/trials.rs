@@ -390,7 +390,8 @@ async fn ps_08_a_message_that_every_node_hears_becomes_one_record() {
     b.runs();
     pass(DELTA * 2).await;
     assert!(hears.iter().all(|hearing| hearing.is_proven()));
-    assert_eq!(hears.iter().map(|hearing| hearing.stats().gaps).collect::<Vec<_>>(), [1, 0], "the scribe's beginning");
+    // For the channel and for the stream.
+    assert_eq!(hears.iter().map(|hearing| hearing.stats().gaps).collect::<Vec<_>>(), [2, 0], "the scribe's beginning");
     let before = b.born();
     for id in [7, 8, 7] {
         a.link.publish("things", message(id)).await.expect("connected");
@@ -433,7 +434,7 @@ async fn after_a_gap_everything_that_the_rules_could_name_is_validated() {
     pass(Duration::from_millis(200)).await;
     b.link.connection(LinkState::Up);
     pass(DELTA).await;
-    assert_eq!(hears.map(|hearing| hearing.stats().gaps), [1, 1]);
+    assert_eq!(hears.map(|hearing| hearing.stats().gaps), [2, 1]);
     let marks = |tag: &str| governed(&a.ledger, before, &[hash_tag(tag)]);
     assert_eq!((marks("governed:things"), marks("tag:x")), (Standing::Check, Standing::Valid));
 }
@@ -447,7 +448,7 @@ async fn a_node_that_begins_to_listen_alone_cannot_know_what_was_said_before() {
     let hearing = a.listens();
     a.runs();
     pass(DELTA * 2).await;
-    assert_eq!(hearing.stats().gaps, 1);
+    assert_eq!(hearing.stats().gaps, 2);
     assert_eq!(a.ledger.standing_of(before, &[hash_tag("governed:things")]), Standing::Check);
 }
 
@@ -501,7 +502,7 @@ async fn whoever_becomes_the_scribe_has_everything_validated_that_the_last_one_m
     a.link.connection(LinkState::Down);
     pass(DELTA * 2).await;
     assert!(b.bus.is_scribe());
-    assert_eq!(hears[1].stats().gaps, 1);
+    assert_eq!(hears[1].stats().gaps, 2);
     assert_eq!(b.ledger.standing_of(before, &[hash_tag("governed:things")]), Standing::Check);
 }
 
@@ -537,4 +538,33 @@ async fn a_node_that_joins_has_applied_nothing_until_it_says_so() {
     a.link.fail_over(0);
     b.beat().await;
     assert_eq!(applied("b").await, Some(0), "it may still go on by what it knew of the last life");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_means_nothing_in_a_stream_is_read_past() {
+    let (a, _) = Node::pair().await;
+    let hearing = a.listens();
+    a.runs();
+    pass(DELTA * 2).await;
+    let before = a.born();
+    for _ in 0..=crate::fleet::PAGE {
+        a.link.write_stream("log", vec![(String::from("data"), Bytes::from_static(b"{\"eventType\":\"other\"}"))]);
+    }
+    a.link.write_stream("log", vec![(String::from("data"), message(7))]);
+    a.link.write_stream("log", vec![(String::from("data"), Bytes::from_static(b"no message"))]);
+    pass(Duration::from_secs(9)).await;
+    assert_eq!(a.standing(before, "thing:7"), Standing::Void);
+    let dropped: u64 = hearing.stats().dropped.iter().map(|(_, count)| count).sum();
+    assert_eq!(dropped, crate::fleet::PAGE as u64 + 2, "each of them once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_beginning_of_a_stream_that_nobody_has_read_is_a_gap() {
+    let (a, _) = Node::pair().await;
+    let before = a.born();
+    a.link.write_stream("log", vec![(String::from("data"), message(7))]);
+    a.listens();
+    a.runs();
+    pass(DELTA * 2).await;
+    assert_eq!(a.ledger.standing_of(before, &[hash_tag("governed:stream")]), Standing::Check);
 }

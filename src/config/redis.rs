@@ -61,7 +61,7 @@ pub(super) fn redis(table: &Reader<'_>, around: Surroundings<'_>) -> (Option<Red
         max_queue: table.take("max_queue", whole(16..=1_000_000), default.max_queue),
         log_retention: table.take("log_retention", whole(16..=100_000_000), default.log_retention),
         // Marks outlive every entry that they may be asked about, its stale time included, also one that is on its way.
-        marks_ttl: fleet.shared.max_ttl.saturating_mul(2) + Duration::from_mins(10),
+        marks_ttl: (fleet.shared.max_ttl.saturating_mul(2) + Duration::from_mins(10)).max(default.marks_ttl),
         ..default
     };
     let delta = table.take("delta", patience(100..=60_000), Duration::from_secs(2));

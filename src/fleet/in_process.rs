@@ -15,15 +15,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Append, Appended, Beat, Beating, Epoch, FleetError, Heard, Kept, Lease, Logged, Member, Members, Name, Newest,
-    Place, Put, StreamRecord, TagMarks,
+    PAGE, Place, Put, StreamRecord, TagMarks,
 };
 use crate::clock::Clock;
 
 /// Records kept, unless told otherwise. A node that follows reads them within milliseconds.
 const RETENTION: usize = 16_384;
-
-/// Records handed out at once.
-const PAGE: usize = 1_024;
 
 /// How long a watcher waits for a record before it returns without one.
 const WATCH: Duration = Duration::from_secs(1);

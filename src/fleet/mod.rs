@@ -69,6 +69,9 @@ pub struct Logged {
 /// What the first record of an epoch says: nothing is marked by it.
 pub const NEW_EPOCH: &[u8] = br#"{"type":"epoch","tags":[]}"#;
 
+/// Records of the log handed out at once: fewer are the end of it.
+pub const PAGE: usize = 1_024;
+
 /// How hard a change hits what it names. In the order of what may still be done with an entry that was hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grade {
@@ -353,10 +356,10 @@ impl Fleet {
         ask!(self, fleet => fleet.append(append).await)
     }
 
-    /// Waits until a replica has what was appended so far, for at most `patience`. How many have it.
+    /// Waits until a replica has what was appended so far, for at most `patience`. How many have it; 0 if there are none.
     ///
     /// # Errors
-    /// [`FleetError`] if the master does not answer.
+    /// [`FleetError`] if the master does not answer; [`FleetError::Timeout`] if it has replicas, and none has it.
     pub async fn replicated(&self, patience: Duration) -> Result<usize, FleetError> {
         ask!(self, fleet => fleet.replicated(patience).await)
     }

@@ -26,12 +26,15 @@ impl Timebase {
     pub fn learn(&self, time: Duration, sent: Moment, received: Moment) {
         let doubt = millis(received.since(sent));
         let held = self.doubt.load(Ordering::Relaxed);
-        if held > 0 && doubt > held.saturating_add(DRIFT) {
+        let between = sent.mono.saturating_add(received.since(sent) / 2);
+        let offset = millis(time).saturating_sub(millis(between));
+        // Both can only be right if they lie no further apart than both may be wrong; else it is another clock now.
+        let agree = offset.saturating_sub(self.offset.load(Ordering::Relaxed)).saturating_abs() <= doubt + held + DRIFT;
+        if held > 0 && agree && doubt > held.saturating_add(DRIFT) {
             self.doubt.store(held + DRIFT, Ordering::Relaxed);
             return;
         }
-        let between = sent.mono.saturating_add(received.since(sent) / 2);
-        self.offset.store(millis(time).saturating_sub(millis(between)), Ordering::Relaxed);
+        self.offset.store(offset, Ordering::Relaxed);
         self.doubt.store(doubt.max(1), Ordering::Relaxed);
     }
 
@@ -40,7 +43,7 @@ impl Timebase {
         shift(mono, self.offset.load(Ordering::Relaxed))
     }
 
-    /// This node's monotonic time less the fleet's, in milliseconds.
+    /// The fleet's time less this node's monotonic time, in milliseconds.
     pub fn offset_millis(&self) -> i64 {
         self.offset.load(Ordering::Relaxed)
     }
@@ -53,4 +56,29 @@ fn millis(duration: Duration) -> i64 {
 fn shift(duration: Duration, millis: i64) -> Duration {
     let by = Duration::from_millis(millis.unsigned_abs());
     if millis < 0 { duration.saturating_sub(by) } else { duration.saturating_add(by) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_heartbeat_counts_until_the_clock_is_another() {
+        let at = |millis| Moment { wall: Duration::ZERO, mono: Duration::from_millis(millis) };
+        let base = Timebase::default();
+        // (the fleet's time, sent, received, the offset then), in milliseconds
+        for (time, sent, received, offset) in [
+            (5_001, 0, 2, 5_000),
+            // Slower, and no contradiction: the first one stays.
+            (5_560, 500, 600, 5_000),
+            (6_001, 1_000, 1_002, 5_000),
+            // A step, by a slow heartbeat: it is another clock.
+            (601_050, 1_000, 1_100, 600_000),
+            (1_050, 2_000, 2_100, -1_000),
+        ] {
+            base.learn(Duration::from_millis(time), at(sent), at(received));
+            assert_eq!(base.offset_millis(), offset, "{time} between {sent} and {received}");
+        }
+        assert_eq!(base.shared(Duration::from_millis(2_500)), Duration::from_millis(1_500));
+    }
 }

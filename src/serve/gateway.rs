@@ -41,6 +41,8 @@ pub struct Parts {
     pub settings: GatewaySettings,
     /// The routes.
     pub policy: Policy,
+    /// Tells configurations apart whose entries are not good for each other: other routes give other tags and lifetimes.
+    pub edition: String,
     /// What the backend's announcements change.
     pub rules: Arc<ChangeRules>,
     /// The backends, by name.
@@ -77,11 +79,11 @@ struct Shared {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { settings, policy, rules, origins, store, bus, clock, metrics, access } = parts;
+        let Parts { settings, policy, edition, rules, origins, store, bus, clock, metrics, access } = parts;
         let fleet = bus.fleet();
         let fleet = fleet.shares_entries().then(|| {
             let (namespace, settings) = (&bus.settings().namespace, settings.fleet.shared.clone());
-            store::Shared::new(fleet.clone(), namespace, &rules.edition(), settings)
+            store::Shared::new(fleet.clone(), namespace, &edition, settings)
         });
         let shared = Shared {
             fleet,

@@ -21,7 +21,7 @@ use super::{Gateway, GatewaySettings, Journey, fill, respond};
 use crate::changes::{Change, Published, Purge, Receipt, Selector, Source as ChangeSource};
 use crate::policy::{CacheKey, KeyBuf, Policy, Routed, Target};
 use crate::rfc::{self, CacheStatus, Forward, HeadEffect, Precondition, Reason};
-use crate::store::{Entry, EntryParts, Found};
+use crate::store::{Entry, EntryParts, Found, Standing};
 use crate::upstream::{FetchError, FetchErrorKind, Fetched};
 
 /// Which of the client's fields go out: one of [`Outbound`]'s ways to make a request.
@@ -139,6 +139,10 @@ impl Gateway {
             };
             if let Some(answer) = answer {
                 let receipt = written.invalidate(&answer).await;
+                if let Ok(fetched) = &mut outcome {
+                    // Ours alone to say.
+                    fetched.head.headers.remove(FOREBAY_SEQ);
+                }
                 if let (Some(receipt), Ok(fetched)) = (receipt, &mut outcome)
                     && let Ok(place) = HeaderValue::try_from(receipt.to_string())
                 {
@@ -246,6 +250,9 @@ impl Gateway {
         match rfc::head_updates(&fresh, &stored.headers, stored.body.len() as u64) {
             HeadEffect::Nothing => {}
             HeadEffect::Invalidate => self.store().forget(key.bytes()),
+            // A length that fits is no confirmation of what may have been changed.
+            HeadEffect::Update if self.store().ledger().standing(stored) != Standing::Valid => {}
+            HeadEffect::Update if journey.outlook.doubt(stored, self.clock().now()).is_some() => {}
             HeadEffect::Update => {
                 let path = journey.forwarded.split('?').next().unwrap_or_default();
                 let (asked, request, rule) = (&journey.asked.facts, &journey.asked.headers, journey.routed.rule);

@@ -76,7 +76,8 @@ impl Together {
                     let found = self.find(fill, leader, selecting, true).await;
                     return Ok(match found {
                         Ok(Some(entry)) => {
-                            self.shared.release(hold, None).await;
+                            let shared = Arc::clone(&self.shared);
+                            tokio::spawn(async move { shared.release(hold, None).await });
                             Turn::Shared(entry)
                         }
                         _ => Turn::Fetch(Some(hold)),
@@ -211,7 +212,14 @@ impl Afterwards {
         // Out of sight of the log, and across two of its lives, nothing is known of what an entry is worth to others.
         let born_here = entry.born.epoch == ledger.epoch() && ledger.sight(now) == Sight::Clear;
         if born_here && ledger.standing(entry) != Standing::Void {
-            self.shared.write(Arc::clone(entry), self.gateway.fleet_time(now), self.hold.take());
+            // What has to be confirmed before each use spares the others nothing but its body: they need not wait for it.
+            let facts = &entry.facts;
+            let waited_for = !facts.no_cache && !(facts.lifetime + facts.stale_while_revalidate).is_zero();
+            let hold = if waited_for { self.hold.take() } else { None };
+            self.shared.write(Arc::clone(entry), self.gateway.fleet_time(now), hold);
+            if !waited_for {
+                self.pointless();
+            }
         }
     }
 

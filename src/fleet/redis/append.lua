@@ -30,7 +30,8 @@ redis.call('SET', SEQ, digits(this.number))
 if ARGV[7] == '1' then mark(FLOOR, this, ARGV[6]) end
 for at = 10, #KEYS do
   mark(KEYS[at], this, ARGV[6])
-  redis.call('PEXPIRE', KEYS[at], ARGV[12])
+  -- Another node may keep entries for longer: a mark that lives on is left to.
+  if redis.call('PTTL', KEYS[at]) < tonumber(ARGV[12]) then redis.call('PEXPIRE', KEYS[at], ARGV[12]) end
 end
 if ARGV[9] ~= '' then
   if type(redis.pcall('HSET', READ, ARGV[9], ARGV[10])) == 'table' then

@@ -65,7 +65,7 @@ use super::{
 use crate::clock::Clock;
 
 /// Records handed out at once.
-const PAGE: u64 = 1_024;
+const PAGE: u64 = super::PAGE as u64;
 
 /// How long a node that has gone is still listed.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -231,7 +231,9 @@ impl Redis {
                 .last()
                 .and_then(Value::as_u64)
                 .and_then(|count| usize::try_from(count).ok())
-                .ok_or(FleetError::Garbled("a count of replicas")),
+                .ok_or(FleetError::Garbled("a count of replicas"))
+                // There were replicas, and none has it.
+                .and_then(|count| if count == 0 { Err(FleetError::Timeout) } else { Ok(count) }),
             _ => Err(FleetError::Garbled("a count of replicas")),
         }
     }

@@ -43,7 +43,8 @@ fn record(item: Value) -> Result<Record, FleetError> {
     let mut fields = fields.into_iter();
     let mut held = Vec::with_capacity(fields.len() / 2);
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-        held.push((name.into_string().ok_or(SHAPE)?, bytes(value)?));
+        let name = String::from_utf8_lossy(&bytes(name)?).into_owned();
+        held.push((name, bytes(value)?));
     }
     Ok((id, held))
 }

@@ -108,7 +108,9 @@ impl Answer {
 
     /// Epoch, number, nonce.
     pub(super) fn place(&mut self) -> Result<Place, FleetError> {
-        Ok(Place { epoch: Epoch(self.hex()?), number: self.number()?, nonce: self.hex()? })
+        let place = Place { epoch: Epoch(self.hex()?), number: self.number()?, nonce: self.hex()? };
+        // No epoch is called that.
+        if place.epoch.0 == 0 { Err(FleetError::Garbled("an epoch")) } else { Ok(place) }
     }
 
     /// Hard, check, soft.

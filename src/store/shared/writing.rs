@@ -111,7 +111,7 @@ impl Shared {
         let received = timebase.shared(entry.facts.received.mono);
         let latest = received.saturating_add(self.settings.max_ttl);
         let expires = codec::useful_until(&entry.facts, timebase).min(latest);
-        let tags: Vec<Name> = entry.tags.iter().map(|tag| Name(*self.names.tag(tag).bytes())).collect();
+        let tags: Vec<Name> = entry.tags.iter().map(|tag| Name(*self.tags.tag(tag).bytes())).collect();
         for (name, bytes) in records {
             let (epoch, born) = (entry.born.epoch, entry.born.number);
             let put = Put { name, epoch, born, expires, bytes, tags: tags.clone() };

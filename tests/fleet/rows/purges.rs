@@ -120,6 +120,10 @@ async fn p_03_ten_thousand_announcements_at_once_are_applied_or_known_to_be_miss
     let load = house.load().await;
     let before = load.goes_on(USUAL).await;
     let began = load.now();
+    let gaps = [
+        house.metric(0, "forebay_subscription_gaps_total").await,
+        house.metric(1, "forebay_subscription_gaps_total").await,
+    ];
     // Those that concern a page are spread among those that concern none.
     let message = announcement("@");
     let burst = format!(
@@ -134,10 +138,14 @@ async fn p_03_ten_thousand_announcements_at_once_are_applied_or_known_to_be_miss
     let during = (began, load.now());
     let course = ended(&house, load, before, during).await;
     course.is_well();
-    for node in 0..2 {
-        let heard = house.metric(node, "forebay_messages_total").await;
-        let missed = house.metric(node, "forebay_subscription_gaps_total").await;
-        assert!(heard >= 10_000.0 || missed > 0.5, "node {node}: {heard} heard, {missed} gaps");
+    for (node, before) in gaps.into_iter().enumerate() {
+        // A busy machine takes its time: what counts is that none vanishes.
+        until("all are heard, or some are known to be missed", async || {
+            let heard = house.metric(node, "forebay_messages_total").await;
+            let missed = house.metric(node, "forebay_subscription_gaps_total").await - before;
+            heard >= 10_000.0 || missed > 0.5
+        })
+        .await;
     }
     course.report("P-03", "10,000 announcements in one script");
 }
