@@ -119,7 +119,7 @@ impl Ground {
 }
 
 /// As metrics are.
-fn counted(number: usize) -> f64 {
+pub fn counted(number: usize) -> f64 {
     f64::from(u32::try_from(number).unwrap())
 }
 

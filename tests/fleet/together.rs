@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::backend::{Backend, Gate, Setting, version_in};
 use super::client::{Answer, Client};
+use super::contract::instant;
 use super::figures::{pair, purge};
 use super::house::{House, until};
 use super::load::announcement;
@@ -81,7 +81,7 @@ async fn crowd(house: &House, askers: usize) -> Vec<Client> {
 
 /// All are answered with the first version of `/cold`.
 async fn are_answered(crowd: Vec<Client>) {
-    let opened = Instant::now();
+    let opened = instant();
     let mut answers = JoinSet::new();
     let askers = crowd.len();
     for mut asker in crowd {
@@ -156,7 +156,7 @@ async fn s_09_when_the_node_that_fetches_is_killed_the_other_fetches_after_the_l
     let term = redis.command(&["PTTL", &lease]).await.int();
     let term = Duration::from_millis(u64::try_from(term).expect("it ends by itself"));
     assert!(term > USUAL && term < USUAL * 4 + Duration::from_millis(500), "{term:?}");
-    let asked = Instant::now();
+    let asked = instant();
     let answer = get(&house, 1, "/cold").await;
     let took = asked.elapsed();
     println!("the lease had {term:?} left; answered after {took:?}");
