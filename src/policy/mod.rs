@@ -108,6 +108,13 @@ impl Policy {
         forms
     }
 
+    /// Whether an answer to this is never kept, whichever rule the request takes: a parameter of the query is a signature or
+    /// a token.
+    pub fn is_signed(&self, path_and_query: &str) -> bool {
+        let query = path_and_query.split_once('?').map(|(_, query)| query);
+        query.is_some_and(|query| self.default.recipe.shared.sensitive.is_in(query))
+    }
+
     /// Whether this gateway answers for the host (normalised as in [`Target::host`]). If none are configured, for any.
     pub fn knows_host(&self, host: &str) -> bool {
         self.hosts.is_empty() || hosts::lookups(host).any(|key| self.hosts.contains(key))

@@ -337,6 +337,8 @@ impl Written {
         let targets = rfc::invalidated(&host, scheme, &path_and_query, answer);
         let mut forms: Vec<String> =
             targets.iter().flat_map(|url| policy.forwarded_forms(&Target::new(false, &host, url))).collect();
+        // Nothing is kept under a signed URL, and its secret is not for the log, which spells out what has changed.
+        forms.retain(|form| !policy.is_signed(form));
         forms.sort_unstable();
         forms.dedup();
         let urls = forms.into_iter().map(|path_and_query| Selector::Url { host: Some(host.clone()), path_and_query });
@@ -344,6 +346,9 @@ impl Written {
             rfc::group_invalidation(answer).into_iter().map(|name| Selector::Group { host: host.clone(), name });
         let changes: Vec<Change> =
             urls.chain(groups).map(|selector| Change::new(selector, Purge::Hard, ChangeSource::Method)).collect();
+        if changes.is_empty() {
+            return None;
+        }
         match gateway.bus().publish(&changes, gateway.clock().now()).await {
             Ok(Published::Logged(receipt)) => Some(receipt),
             // It holds here, and the log gets it later.

@@ -5,6 +5,7 @@
 // Helpers fail by panicking, like the tests they help.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod announcements;
 mod backend;
 mod chaos;
 mod contract;
@@ -29,6 +30,8 @@ mod report;
 mod rows;
 mod servers;
 mod subscriptions;
+mod tampered;
+mod together;
 mod topologies;
 mod truth;
 mod ways;

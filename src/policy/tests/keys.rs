@@ -190,6 +190,22 @@ fn a_url_is_purged_in_every_form_that_a_backend_may_know_it_by() {
     assert_eq!(policy.forwarded_forms(&Target::new(false, "", "/other")), ["/other"]);
 }
 
+#[test]
+fn a_url_with_a_signature_or_a_token_is_signed_whatever_rule_it_takes() {
+    let policy = super::policy(vec![super::route("any | /a | method=POST")]);
+    for (url, signed) in [
+        ("/a", false),
+        ("/token", false),
+        ("/a?", false),
+        ("/a?b=token", false),
+        ("/a?token=1", true),
+        ("/other?b=1&X-Amz-Signature=1", true),
+        ("/a?b=1?token=1", true),
+    ] {
+        assert_eq!(policy.is_signed(url), signed, "{url}");
+    }
+}
+
 /// All that a key is made of, as plain values.
 #[derive(Clone, Debug, PartialEq)]
 struct Parts {

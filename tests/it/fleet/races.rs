@@ -132,3 +132,26 @@ async fn who_waits_for_another_nodes_answer_is_told_by_when_it_asked() {
     after.await.unwrap().is("v2");
     b.get("/p").await.is("v2").cache_has("detail=memory");
 }
+
+#[tokio::test(start_paused = true)]
+async fn l2_10_a_write_to_a_signed_url_leaves_its_secret_out_of_the_log_and_drops_what_is_kept_all_the_same() {
+    let [a, b] = Talk::fleet("[[route]]\npath = \"/tidy\"\nkey = { ignore_query = [\"token\"] }\n").await;
+    let newest = || a.gateway.bus().audit(1).into_iter().flat_map(|line| line.tags).collect::<Vec<_>>();
+    for (path, changed) in [("/tidy", vec![String::from("url://example.com/tidy")]), ("/plain", Vec::new())] {
+        a.origin(path).replies("v1").with(FRESH);
+        a.get(path).await.is("v1");
+        let before = newest();
+        let signed = format!("{path}?token=s3cret");
+        a.origin(&signed).replies("v2");
+        let said = b.ask("PUT", &signed).body("v2").await;
+        assert_eq!(said.text("forebay-seq").is_empty(), changed.is_empty(), "{path}");
+        a.beat().await;
+        if changed.is_empty() {
+            assert_eq!(newest(), before, "nothing is kept under it, and /plain is another resource");
+        } else {
+            assert_eq!(newest(), changed);
+            a.origin(path).replies("v2").with(FRESH);
+            a.get(path).await.is("v2");
+        }
+    }
+}
