@@ -227,13 +227,9 @@ impl Hearing {
         tags.sort_unstable();
         tags.dedup();
         tracing::warn!("change notifications may have been missed; what they could have named is validated");
-        let record = self.record(Grade::Check, tags, "gap", now);
+        let record = record(Grade::Check, tags, "gap", now);
         // Queued or logged: either way it holds here and is not lost.
         let _ = self.bus.announce(std::iter::once(record), now).await;
-    }
-
-    fn record(&self, grade: Grade, tags: Vec<String>, source: &str, now: Moment) -> Record {
-        Record { grade, tags, source: source.to_owned(), id: String::new(), at: now.wall.as_secs(), report: false }
     }
 
     /// This node has just begun to listen. If another has been heard of since, what was said before was heard by that one;
@@ -299,11 +295,15 @@ impl Hearing {
         }
         // What means nothing has been read too: else it would be read again for ever.
         if let (false, Some(StreamRecord { id, .. })) = (noted, page.last()) {
-            let nothing = self.record(Grade::Soft, Vec::new(), "stream", now);
+            let nothing = record(Grade::Soft, Vec::new(), "stream", now);
             self.bus.append_as_scribe(&nothing, Some((stream, id))).await?;
         }
         self.bus.catch_up(now).await
     }
+}
+
+fn record(grade: Grade, tags: Vec<String>, source: &str, now: Moment) -> Record {
+    Record { grade, tags, source: source.to_owned(), id: String::new(), at: now.wall.as_secs(), report: false }
 }
 
 fn pattern(subscription: Subscription) -> Option<String> {

@@ -16,7 +16,7 @@ use super::shape::{self, Occasion};
 use super::together::{Afterwards, Together};
 use super::{Gateway, Journey, encode};
 use crate::policy::{CacheKey, KeyBuf, tags};
-use crate::rfc::{self, CacheStatus, Forward, Reason, Trouble, Vary, VaryKey};
+use crate::rfc::{self, CacheStatus, Forward, Reason, Reuse, Trouble, Vary, VaryKey};
 use crate::store::Entry;
 use crate::upstream::FetchError;
 
@@ -213,6 +213,13 @@ impl Gateway {
                 None => Gets::Alone(Reason::WaitTimeout),
             };
         };
+        // What another node has fetched is no answer to one who wants the backend's word.
+        if let Stage::Shared(entry) = &stage
+            && let Reuse::Validate(reason) | Reuse::Unusable(reason) =
+                rfc::reuse(&journey.asked.facts, &entry.facts, &journey.routed.rule.terms, self.clock().now())
+        {
+            return Gets::Alone(reason);
+        }
         let head = match &stage {
             Stage::Streaming(draft) => Some(&draft.head),
             Stage::Landed(entry) | Stage::Confirmed(entry) | Stage::Shared(entry) => Some(entry),

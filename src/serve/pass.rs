@@ -244,12 +244,30 @@ impl Gateway {
         response
     }
 
+    /// What this node has dropped is not to come back from the other nodes: they are told.
+    fn disown(&self, journey: &Journey<'_>) {
+        if self.shared().is_none() {
+            return;
+        }
+        let url =
+            Selector::Url { host: Some(journey.asked.host().to_owned()), path_and_query: journey.forwarded.to_owned() };
+        let (bus, now) = (Arc::clone(self.bus()), self.clock().now());
+        tokio::spawn(async move {
+            let change = Change::new(url, Purge::Hard, ChangeSource::Method);
+            // Queued or logged: either way it holds here.
+            drop(bus.publish(&[change], now).await);
+        });
+    }
+
     fn learn_from_head(&self, journey: &Journey<'_>, key: &CacheKey, stored: &Arc<Entry>, fetched: &Fetched) {
         let mut fresh = fetched.head.headers.clone();
         rfc::strip_hop_by_hop_response(&mut fresh);
         match rfc::head_updates(&fresh, &stored.headers, stored.body.len() as u64) {
             HeadEffect::Nothing => {}
-            HeadEffect::Invalidate => self.store().forget(key.bytes()),
+            HeadEffect::Invalidate => {
+                self.store().forget(key.bytes());
+                self.disown(journey);
+            }
             // A length that fits is no confirmation of what may have been changed.
             HeadEffect::Update if self.store().ledger().standing(stored) != Standing::Valid => {}
             HeadEffect::Update if journey.outlook.doubt(stored, self.clock().now()).is_some() => {}
