@@ -36,9 +36,9 @@ bench: release ## Against nginx and HAProxy on pinned cores: QUICK=1 for a short
 	bench/run.sh $(if $(QUICK),--quick)
 
 faults: tools-test ## Redis and purges under faults, in the release build: a table of what clients notice
-	rm -f target/faults.md
+	rm -f target/faults.md target/faults.figures.md
 	FOREBAY_FAULTS=target/faults.md $(CARGO) test --release --locked --test fleet -- --test-threads=1 rows:: figures
-	@cat target/faults.md
+	@cat target/faults.md target/faults.figures.md
 
 instructions: tools-instructions ## Instructions per memory hit, counted by callgrind
 	bench/instructions.sh

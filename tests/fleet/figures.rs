@@ -28,10 +28,11 @@ impl Times {
     }
 }
 
-/// On standard output, and at the end of the file that `make faults` collects rows in.
+/// On standard output, and at the end of a file beside the one that `make faults` collects rows in.
 fn say(line: &str) {
     println!("{line}");
     if let Some(path) = std::env::var_os("FOREBAY_FAULTS") {
+        let path = std::path::PathBuf::from(path).with_extension("figures.md");
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         writeln!(file, "{line}").unwrap();
     }
