@@ -18,7 +18,7 @@ const STREAM_BLOCK: Duration = Duration::from_secs(1);
 const STREAM_LATE: Duration = Duration::from_secs(2);
 
 impl Redis {
-    /// See [`Fleet::read_stream`](super::Fleet::read_stream).
+    /// See [`Fleet::read_stream`](crate::fleet::Fleet::read_stream).
     pub async fn read_stream(&self, stream: &str) -> Result<Vec<StreamRecord>, FleetError> {
         let inner = &self.inner;
         let link = self.stream_link(stream);
