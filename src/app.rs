@@ -317,7 +317,10 @@ fn hear(gateway: &Gateway, hearing: &Arc<Hearing>, ended: &CancellationToken) {
 /// that is away keeps no node from serving.
 async fn acquainted(gateway: &Gateway, hearing: &Hearing) {
     let known = async {
-        while gateway.store().ledger().sight(gateway.clock().now()) != Sight::Clear || !hearing.is_proven() {
+        let sees = || gateway.store().ledger().sight(gateway.clock().now()) == Sight::Clear;
+        // Else the first purge could come before the connection that it needs.
+        let connected = || gateway.bus().fleet().stats().is_none_or(|stats| stats.connected && stats.evicts.is_some());
+        while !(sees() && hearing.is_proven() && connected()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
